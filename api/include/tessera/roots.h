@@ -1,0 +1,131 @@
+/**
+ * @file roots.h
+ * @brief Roots: handle scopes, global handles, registered ranges, native stacks, callbacks.
+ *
+ * Every root is a slot: an 8-byte word under the heap's reference rule, so tagged words are fine.
+ * A collection that moves an object updates the slots that point to it.
+ */
+#ifndef TESSERA_ROOTS_H
+#define TESSERA_ROOTS_H
+
+#include <tessera/mutator.h>
+#include <tessera/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- local handles: C code of the VM ------------------------------------------------------- */
+
+/** A handle scope, on the C stack. Opaque. */
+typedef struct tsr_scope {
+  tsr_slot *cursor;
+  tsr_slot *limit;
+} tsr_scope;
+
+/** Opens a scope. Scopes nest; close them in reverse order. Mutator's own thread; never collects. */
+TSR_INLINE void tsr_scope_open(tsr_mutator *mutator, tsr_scope *scope) {
+  scope->cursor = mutator->local_cursor;
+  scope->limit = mutator->local_limit;
+}
+
+/** Closes a scope: its handles are gone. */
+TSR_INLINE void tsr_scope_close(tsr_mutator *mutator, tsr_scope *scope) {
+  mutator->local_cursor = scope->cursor;
+  mutator->local_limit = scope->limit;
+}
+
+/** The slow path of tsr_local(). */
+TSR_API tsr_slot *tsr_local_slow(tsr_mutator *mutator, uint64_t word);
+
+/**
+ * A slot that keeps `word` alive and up to date until the innermost open scope closes; one must be
+ * open. Slots never move. NULL, after out_of_memory, when no memory for slots is left.
+ * Mutator's own thread; never collects.
+ */
+TSR_INLINE tsr_slot *tsr_local(tsr_mutator *mutator, uint64_t word) {
+  tsr_slot *slot = mutator->local_cursor;
+  if (TSR_UNLIKELY(slot == mutator->local_limit)) return tsr_local_slow(mutator, word);
+  mutator->local_cursor = slot + 1;
+  slot->word = word;
+  return slot;
+}
+
+/* ---- global handles ------------------------------------------------------------------------ */
+
+/** Strength of a global handle. */
+typedef enum tsr_strength {
+  TSR_STRONG = 0,
+  TSR_WEAK /**< refused in this version */
+} tsr_strength;
+
+/**
+ * A slot that lives until tsr_handle_free(). NULL with an error: weak, no memory, or a word that
+ * the reference rule reads as an address inside the heap's range where no object can be.
+ * Any mutator's thread in managed code, or any thread before mutators exist. Never collects.
+ */
+TSR_API tsr_slot *tsr_handle_new(tsr_heap *heap, uint64_t word, tsr_strength strength,
+                                 tsr_error *error);
+
+/** Frees a handle. TSR_INVALID_ARGUMENT for a slot that is not a live handle of this heap. */
+TSR_API tsr_status tsr_handle_free(tsr_heap *heap, tsr_slot *handle, tsr_error *error);
+
+/* ---- registered memory of the VM ----------------------------------------------------------- */
+
+/** How the words of a range are read. */
+typedef enum tsr_root_kind {
+  TSR_ROOT_PRECISE = 0,
+  TSR_ROOT_AMBIGUOUS /**< refused in this version */
+} tsr_root_kind;
+
+/**
+ * Registers `count` consecutive slots, a global variable or a table, as roots. They are read at
+ * every collection until removed. `name` (may be NULL; copied, at most 47 bytes kept) is for snapshots.
+ * Errors: NULL or misaligned memory, a count of 0, an overlap with a registered range (TSR_BUSY), ambiguous (TSR_UNSUPPORTED), no memory. Thread: any that may touch the slots; never collects.
+ */
+TSR_API tsr_status tsr_root_add(tsr_heap *heap, tsr_slot *first, size_t count, tsr_root_kind kind,
+                                const char *name, tsr_error *error);
+
+/** Forgets the range that begins at `first`. TSR_INVALID_ARGUMENT where there is none. */
+TSR_API tsr_status tsr_root_remove(tsr_heap *heap, tsr_slot *first, tsr_error *error);
+
+/**
+ * A stack of slots that the VM keeps in native memory, growing upwards: [base, *top) are slots.
+ * The structure belongs to the VM and stays where it is until removed; the VM may change `base`
+ * (a stack that was reallocated) and `*top` while it runs.
+ */
+typedef struct tsr_native_stack {
+  tsr_slot *base;
+  tsr_slot **top;
+  /**
+   * NULL, or a word kept by both sides: everything below it is as the last collection left it. The
+   * collector raises it to *top; the VM lowers it to the new top whenever it pops below it, and to
+   * a slot that it changes below. A minor collection may then skip that part.
+   */
+  tsr_slot **clean_below;
+  const char *name; /**< for snapshots; may be NULL */
+} tsr_native_stack;
+
+/** Registers a stack. Errors: NULL parts, registered already (TSR_BUSY), no memory. As tsr_root_add(). */
+TSR_API tsr_status tsr_stack_add(tsr_heap *heap, tsr_native_stack *stack, tsr_error *error);
+
+/** Forgets a stack. TSR_INVALID_ARGUMENT where it is unknown. */
+TSR_API tsr_status tsr_stack_remove(tsr_heap *heap, tsr_native_stack *stack, tsr_error *error);
+
+/* ---- callbacks ----------------------------------------------------------------------------- */
+
+/** Reports `count` consecutive slots from scan_mutator_roots or scan_heap_roots; nowhere else. */
+TSR_API void tsr_visit_slots(tsr_visitor *visitor, tsr_slot *first, size_t count);
+
+/* ---- pins ---------------------------------------------------------------------------------- */
+
+/** Keeps an object where it is until unpinned as often. TSR_UNSUPPORTED in this version. */
+TSR_API tsr_status tsr_pin(tsr_mutator *mutator, tsr_ref object, tsr_error *error);
+/** Takes one pin back. TSR_UNSUPPORTED in this version. */
+TSR_API tsr_status tsr_unpin(tsr_mutator *mutator, tsr_ref object, tsr_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

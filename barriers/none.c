@@ -1,0 +1,20 @@
+/*
+ * The barrier of plans that arm no object. Its fast path is the common one and never fires; when it
+ * does, the VM has written into the GC byte, and says so here rather than in a later plan.
+ */
+#include "barriers/barriers.h"
+#include "core/heap/heap.h"
+#include "core/os/error.h"
+
+static void barrier_none_slow(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot, uint64_t word) {
+  (void)slot;
+  (void)word;
+  tsr_error error;
+  error_set(&error, TSR_INVALID_ARGUMENT,
+            "the object at %p is armed, but plan %s arms none: the VM wrote into byte %d of its "
+            "first word, which belongs to the collector",
+            (void *)object, mutator->heap->plan->name, TSR_GC_BYTE_OFFSET);
+  heap_report(mutator->heap, mutator, &error);
+}
+
+const struct barrier barrier_none = {.name = "none", .slow = barrier_none_slow};

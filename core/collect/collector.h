@@ -1,0 +1,67 @@
+/*
+ * The collector of a heap: its mutators, the protocol that stops them, and one collection at a time.
+ *
+ * The mutator that triggers a collection carries it out on its own thread. `lock` guards the list of
+ * mutators and the flags; `changed` wakes everybody who waits for one of them.
+ */
+#ifndef CORE_COLLECT_COLLECTOR_H
+#define CORE_COLLECT_COLLECTOR_H
+
+#include "core/alloc/mutator.h"
+#include "core/report/report.h"
+#include "core/trace/roots.h"
+#include "core/trace/worker.h"
+
+struct collector {
+  os_mutex lock;
+  os_condition changed;
+
+  /* Under the lock. */
+  struct tsr_mutator_private *mutators;
+  bool in_progress; /* a mutator has claimed the world and not begun to resume the others */
+  uint32_t claims;  /* mutators between their claim and the end of their resume: while there
+                              is one, nobody binds */
+  bool stopping;    /* built-in safepoints: mutators that ask are to stop */
+  uint32_t disabled;
+  bool last_was_emergency;
+
+  os_atomic_word
+      progress; /* set by any mutator whose allocation got a buffer, cleared by a collection */
+  uint64_t collections; /* written in a pause */
+  struct worker worker;
+};
+
+/* Builds heap->collector. */
+tsr_status collector_open(tsr_heap *heap, tsr_error *error);
+void collector_close(tsr_heap *heap);
+
+/* ---- safepoint.c: stopping and resuming ------------------------------------------------------------ */
+
+/* Stops every mutator but `self`; returns when all have stopped. */
+void safepoint_stop_all(tsr_heap *heap, tsr_mutator *self);
+void safepoint_resume_all(tsr_heap *heap, tsr_mutator *self);
+/* Parks a mutator that finds a collection in progress until it is over. */
+void safepoint_block(tsr_mutator *self);
+/* The built-in poll's slow path. */
+void safepoint_park(tsr_mutator *self);
+tsr_status safepoint_enter_native(tsr_mutator *self, tsr_error *error);
+tsr_status safepoint_leave_native(tsr_mutator *self, tsr_error *error);
+
+/* ---- mutators.c ------------------------------------------------------------------------------------- */
+
+/* `storage` NULL: Tessera allocates the mutator too. */
+tsr_mutator *mutator_bind(tsr_heap *heap, tsr_mutator *storage, void *vm_thread, tsr_error *error);
+tsr_status mutator_unbind(tsr_mutator *mutator, tsr_error *error);
+
+/* ---- collection.c ------------------------------------------------------------------------------------ */
+
+/* Collects. False: another mutator had begun to, and `self` has waited for its collection instead. */
+bool collection_run(tsr_mutator *self, const char *cause);
+tsr_status collection_request(tsr_mutator *self, tsr_error *error);
+/* Stops the world, walks the heap, and resumes. */
+void collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context);
+bool collection_is_enabled(tsr_heap *heap);
+void collection_disable(tsr_heap *heap);
+tsr_status collection_enable(tsr_heap *heap, tsr_error *error);
+
+#endif

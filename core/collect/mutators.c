@@ -1,0 +1,119 @@
+/*
+ * Binding and unbinding mutators. The list only changes while no collection is on.
+ */
+#include <string.h>
+
+#include "core/alloc/bump.h"
+#include "core/collect/collector.h"
+#include "core/os/error.h"
+
+/* ---- bind -------------------------------------------------------------------------------------------- */
+
+static bool mutator_is_bound(const struct collector *collector, const tsr_mutator *storage,
+                             const void *vm_thread) {
+  for (const struct tsr_mutator_private *m = collector->mutators; m != NULL; m = m->next) {
+    if (m->mutator->vm_thread == vm_thread || m->mutator == storage) return true;
+  }
+  return false;
+}
+
+static void mutator_link(tsr_heap *heap, struct tsr_mutator_private *own) {
+  own->next = heap->collector->mutators;
+  heap->collector->mutators = own;
+  os_atomic_store(&heap->bound_mutators, os_atomic_load(&heap->bound_mutators) + 1);
+}
+
+/* The mutator joins when no collection is on. */
+static tsr_status mutator_join(tsr_heap *heap, struct tsr_mutator_private *own,
+                               tsr_mutator *storage, void *vm_thread, tsr_error *error) {
+  struct collector *collector = heap->collector;
+  os_mutex_lock(&collector->lock);
+  while (collector->claims > 0)
+    os_condition_wait(&collector->changed, &collector->lock);
+  bool bound = mutator_is_bound(collector, storage, vm_thread);
+  if (!bound) {
+    memset(storage, 0, sizeof *storage);
+    *storage = (tsr_mutator){.heap = heap, .vm_thread = vm_thread, .private_part = own};
+    own->mutator = storage;
+    mutator_link(heap, own);
+  }
+  os_mutex_unlock(&collector->lock);
+  if (!bound) return TSR_OK;
+  return error_set(error, TSR_BUSY, "a mutator for thread %p, or in this storage, is bound already",
+                   vm_thread);
+}
+
+tsr_mutator *mutator_bind(tsr_heap *heap, tsr_mutator *storage, void *vm_thread, tsr_error *error) {
+  if (vm_thread == NULL) {
+    error_set(error, TSR_INVALID_ARGUMENT,
+              "vm_thread is NULL; give an address that tells the VM's threads apart");
+    return NULL;
+  }
+  memory_account *account = &heap->account;
+  bool owned = storage == NULL;
+  struct tsr_mutator_private *own = segment_request(account, MEMORY_MUTATORS, sizeof *own);
+  if (own == NULL) goto no_memory;
+  own->owned = owned;
+  if (owned) {
+    storage = segment_request(account, MEMORY_MUTATORS, sizeof *storage);
+    if (storage == NULL) goto no_storage;
+  }
+  if (mutator_join(heap, own, storage, vm_thread, error) == TSR_OK) return storage;
+
+  if (owned) segment_release(account, MEMORY_MUTATORS, storage, sizeof *storage);
+  segment_release(account, MEMORY_MUTATORS, own, sizeof *own);
+  return NULL;
+
+no_storage:
+  segment_release(account, MEMORY_MUTATORS, own, sizeof *own);
+no_memory:
+  error_set(error, TSR_OUT_OF_MEMORY, "no memory for another mutator within the heap's maximum");
+  return NULL;
+}
+
+/* ---- unbind ------------------------------------------------------------------------------------------- */
+
+static void mutator_unlink(tsr_heap *heap, const struct tsr_mutator_private *own) {
+  struct tsr_mutator_private **link = &heap->collector->mutators;
+  while (*link != own)
+    link = &(*link)->next;
+  *link = own->next;
+  os_atomic_store(&heap->bound_mutators, os_atomic_load(&heap->bound_mutators) - 1);
+}
+
+/* Leaves the list at a moment when no collection is on: a safepoint. */
+static void mutator_leave(tsr_mutator *mutator) {
+  struct collector *collector = mutator->heap->collector;
+  for (;;) {
+    os_mutex_lock(&collector->lock);
+    if (!collector->in_progress) break;
+    os_mutex_unlock(&collector->lock);
+    safepoint_block(mutator);
+  }
+  bump_revoke_all(mutator->private_part);
+  mutator_unlink(mutator->heap, mutator->private_part);
+  os_mutex_unlock(&collector->lock);
+}
+
+tsr_status mutator_unbind(tsr_mutator *mutator, tsr_error *error) {
+  if (locals_are_open(mutator)) {
+    return error_set(error, TSR_BUSY, "the mutator has open handle scopes; close them first");
+  }
+  struct tsr_mutator_private *own = mutator->private_part;
+  if (os_atomic_load(&own->state) != MUTATOR_MANAGED) {
+    return error_set(error, TSR_BUSY, "the mutator is in native code; leave it first");
+  }
+  mutator_leave(mutator);
+  locals_free(mutator);
+  memory_account *account = &mutator->heap->account;
+  segment_release(account, MEMORY_MUTATORS, own->cached,
+                  own->cached_capacity * sizeof *own->cached);
+  bool owned = own->owned;
+  segment_release(account, MEMORY_MUTATORS, own, sizeof *own);
+  if (owned) {
+    segment_release(account, MEMORY_MUTATORS, mutator, sizeof *mutator);
+  } else {
+    memset(mutator, 0, sizeof *mutator);
+  }
+  return TSR_OK;
+}

@@ -1,0 +1,51 @@
+/*
+ * Blocks: the unit in which a heap hands out, sweeps and returns memory.
+ *
+ * A byte per block says what the block is, so that "is this a reference into the heap, and into which
+ * space" is one subtraction, one compare and one load [design: block-table]. A descriptor per
+ * block holds the rest. Both tables are as long as the heap's extent, the part of its range that was
+ * ever committed.
+ */
+#ifndef CORE_HEAP_BLOCK_H
+#define CORE_HEAP_BLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <tessera/types.h>
+
+#define BLOCK_SHIFT 15
+#define BLOCK_BYTES ((size_t)1 << BLOCK_SHIFT)
+#define CHUNK_BYTES ((size_t)4 << 20)
+#define BLOCK_NONE  UINT32_MAX
+
+_Static_assert(TSR_MAX_INLINE_BYTES * 4 == BLOCK_BYTES, "larger than a quarter block is large");
+
+/* What a block is: the values of the byte table. */
+enum block_space {
+  BLOCK_UNCOMMITTED = 0,
+  BLOCK_FREE,   /* committed, in no space */
+  BLOCK_COPY_A, /* the copy space's two roles: which one is from-space changes */
+  BLOCK_COPY_B,
+  BLOCK_ARENA,
+  BLOCK_LARGE,     /* the first block of a large object */
+  BLOCK_LARGE_REST /* the others */
+};
+
+enum block_flag {
+  BLOCK_CLEAN = 1,   /* never written since it was committed: still zero */
+  BLOCK_RESCAN = 2,  /* a mark-queue entry of this block was dropped: walk it again */
+  BLOCK_REACHED = 4, /* large: the tracer has reached the object */
+  BLOCK_KEPT = 8     /* copy: survivors stay in place because no destination could be had */
+};
+
+typedef struct block {
+  uint32_t top_bytes;  /* bump spaces: [0, top) is handed out and can be walked; large: where in the
+                           block the object begins */
+  uint32_t next;       /* next block of its space's list, or BLOCK_NONE */
+  uint32_t run_blocks; /* first block of a run: its length; others: distance to the first */
+  uint16_t freed_at;   /* free: low bits of the collection count when it was freed */
+  uint8_t flags;       /* enum block_flag. Owned by the space while in use, by the map while free */
+  uint8_t reserved;
+} block;
+
+#endif

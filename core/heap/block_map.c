@@ -1,0 +1,289 @@
+/*
+ * The block map. Searches run over the byte table; `lowest_free` makes handing out single
+ * blocks one pass over the table per collection.
+ */
+#include "core/heap/block_map.h"
+
+#include <string.h>
+
+#include "core/os/check.h"
+#include "core/os/machine.h"
+#include "core/os/memory.h"
+
+/* Collections that a block stays committed without being used. */
+#define RETURN_AGE        2
+/* Runs shorter than this stay committed: each piece given back costs the process a mapping. */
+#define RETURN_RUN_BLOCKS ((uint32_t)(((size_t)256 << 10) / BLOCK_BYTES))
+
+static void block_map_check(const block_map *map) {
+  TSR_CHECK(block_map_extent(map) <= map->block_count, "the extent lies within the range");
+  TSR_CHECK((size_t)map->free_blocks + map->used_blocks <= block_map_extent(map),
+            "free and used blocks lie within the extent");
+  TSR_CHECK(((size_t)map->free_blocks + map->used_blocks) * BLOCK_BYTES ==
+                os_atomic_load(&map->account->by_type[MEMORY_BLOCKS].bytes),
+            "every committed block is charged, and nothing else is");
+}
+
+/* ---- creation -------------------------------------------------------------------------------- */
+
+static size_t block_map_round(size_t bytes, size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
+
+static bool block_map_reserve(block_map *map, size_t max_bytes) {
+  size_t least = block_map_round(max_bytes, CHUNK_BYTES);
+  for (size_t bytes = 2 * least; bytes >= least; bytes = bytes == least ? 0 : least) {
+    void *base = os_memory_reserve(bytes, CHUNK_BYTES);
+    if (base == NULL) continue;
+    map->base = (uintptr_t)base;
+    map->block_count = (uint32_t)(bytes / BLOCK_BYTES);
+    return true;
+  }
+  return false;
+}
+
+bool block_map_create(block_map *map, memory_account *account, size_t max_bytes) {
+  memset(map, 0, sizeof *map);
+  map->account = account;
+  if (!os_mutex_create(&map->lock)) return false;
+  if (!block_map_reserve(map, max_bytes)) goto no_range;
+  /* Small heaps commit a run of blocks at a time, large ones a chunk. */
+  size_t step = max_bytes / 64;
+  if (step > CHUNK_BYTES) step = CHUNK_BYTES;
+  map->step_blocks = (uint32_t)(step < BLOCK_BYTES ? 1 : step / BLOCK_BYTES);
+  if (!memory_table_create(&map->spaces, account, MEMORY_BLOCK_TABLES, map->block_count)) {
+    goto no_spaces;
+  }
+  if (!memory_table_create(&map->blocks, account, MEMORY_BLOCK_TABLES,
+                           map->block_count * sizeof(block))) {
+    goto no_blocks;
+  }
+  return true;
+
+no_blocks:
+  memory_table_destroy(&map->spaces);
+no_spaces:
+  os_memory_release((void *)map->base, (size_t)map->block_count * BLOCK_BYTES);
+no_range:
+  os_mutex_destroy(&map->lock);
+  return false;
+}
+
+void block_map_destroy(block_map *map) {
+  memory_table_destroy(&map->blocks);
+  memory_table_destroy(&map->spaces);
+  memory_discharge(map->account, MEMORY_BLOCKS,
+                   ((size_t)map->free_blocks + map->used_blocks) * BLOCK_BYTES);
+  os_memory_release((void *)map->base, (size_t)map->block_count * BLOCK_BYTES);
+  os_mutex_destroy(&map->lock);
+}
+
+/* ---- committing ------------------------------------------------------------------------------ */
+
+static enum block_space block_map_state(const block_map *map, uint32_t index) {
+  return index < block_map_extent(map) ? (enum block_space)block_map_spaces(map)[index]
+                                       : BLOCK_UNCOMMITTED;
+}
+
+static bool block_map_extend(block_map *map, uint32_t extent) {
+  if (extent <= block_map_extent(map)) return true;
+  if (!memory_table_extend(&map->spaces, extent)) return false;
+  if (!memory_table_extend(&map->blocks, extent * sizeof(block))) return false;
+  os_atomic_store_release(&map->extent, extent);
+  return true;
+}
+
+/* Commits blocks that are not; they become free. */
+static bool block_map_commit(block_map *map, uint32_t first, uint32_t count) {
+  size_t bytes = (size_t)count * BLOCK_BYTES;
+  if (!block_map_extend(map, first + count)) return false;
+  if (!memory_charge(map->account, MEMORY_BLOCKS, bytes)) return false;
+  if (!os_memory_commit((void *)block_map_start(map, first), bytes)) {
+    memory_discharge(map->account, MEMORY_BLOCKS, bytes);
+    return false;
+  }
+  memset(block_map_spaces(map) + first, BLOCK_FREE, count);
+  for (uint32_t i = 0; i < count; i++) {
+    *block_map_at(map, first + i) =
+        (block){.flags = BLOCK_CLEAN, .freed_at = (uint16_t)map->collection};
+  }
+  map->free_blocks += count;
+  if (first < map->lowest_free) map->lowest_free = first;
+  return true;
+}
+
+static void block_map_decommit(block_map *map, uint32_t first, uint32_t count) {
+  size_t bytes = (size_t)count * BLOCK_BYTES;
+  os_memory_decommit((void *)block_map_start(map, first), bytes);
+  memory_discharge(map->account, MEMORY_BLOCKS, bytes);
+  memset(block_map_spaces(map) + first, BLOCK_UNCOMMITTED, count);
+  map->free_blocks -= count;
+}
+
+/* Length of the run of blocks in `state` from `first` on, at most `most`. */
+static uint32_t block_map_run(const block_map *map, uint32_t first, enum block_space state,
+                              uint32_t most) {
+  uint32_t length = 0;
+  while (length < most && first + length < map->block_count &&
+         block_map_state(map, first + length) == state) {
+    length++;
+  }
+  return length;
+}
+
+/* ---- single blocks --------------------------------------------------------------------------- */
+
+static uint32_t block_map_find_free(block_map *map) {
+  if (map->free_blocks == 0) return BLOCK_NONE;
+  const unsigned char *table = block_map_spaces(map);
+  const unsigned char *found =
+      memchr(table + map->lowest_free, BLOCK_FREE, block_map_extent(map) - map->lowest_free);
+  TSR_CHECK(found != NULL, "a counted free block is found");
+  map->lowest_free = (uint32_t)(found - table);
+  return map->lowest_free;
+}
+
+/* The lowest block that is not committed, or the end of the range. */
+static uint32_t block_map_find_uncommitted(const block_map *map) {
+  const unsigned char *table = block_map_spaces(map);
+  const unsigned char *found = memchr(table, BLOCK_UNCOMMITTED, block_map_extent(map));
+  return found == NULL ? block_map_extent(map) : (uint32_t)(found - table);
+}
+
+/* Commits the next step of blocks, or less where the account has less room. */
+static uint32_t block_map_grow(block_map *map) {
+  uint32_t first = block_map_find_uncommitted(map);
+  uint32_t count = block_map_run(map, first, BLOCK_UNCOMMITTED, map->step_blocks);
+  for (; count > 0; count /= 2) {
+    if (block_map_commit(map, first, count)) return first;
+  }
+  return BLOCK_NONE;
+}
+
+/* ---- runs ------------------------------------------------------------------------------------ */
+
+static bool block_map_is_available(const block_map *map, uint32_t index) {
+  enum block_space state = block_map_state(map, index);
+  return state == BLOCK_UNCOMMITTED || state == BLOCK_FREE;
+}
+
+/* The lowest run of blocks at or above `start` that no space has. */
+static uint32_t block_map_find_run(const block_map *map, uint32_t start, uint32_t count) {
+  uint32_t first = start;
+  for (uint32_t i = start; i < map->block_count; i++) {
+    if (!block_map_is_available(map, i)) {
+      first = i + 1;
+    } else if (i - first + 1 == count) {
+      return first;
+    }
+  }
+  return BLOCK_NONE;
+}
+
+/* Gives committed free blocks outside [first, first + count) back, so that a run can be had instead. */
+static void block_map_make_headroom(block_map *map, size_t bytes, uint32_t first, uint32_t count) {
+  for (uint32_t i = block_map_extent(map); i > 0 && memory_headroom(map->account) < bytes; i--) {
+    uint32_t index = i - 1;
+    bool inside = index >= first && index - first < count;
+    if (!inside && block_map_state(map, index) == BLOCK_FREE) block_map_decommit(map, index, 1);
+  }
+}
+
+static bool block_map_commit_run(block_map *map, uint32_t first, uint32_t count) {
+  uint32_t missing = 0;
+  for (uint32_t i = first; i < first + count; i++) {
+    missing += block_map_state(map, i) == BLOCK_UNCOMMITTED;
+  }
+  /* The tables may grow too, by whole pages. */
+  size_t tables = (size_t)count * (1 + sizeof(block)) + 2 * os_page_bytes();
+  block_map_make_headroom(map, (size_t)missing * BLOCK_BYTES + tables, first, count);
+  for (uint32_t i = first; i < first + count;) {
+    uint32_t length = block_map_run(map, i, BLOCK_UNCOMMITTED, first + count - i);
+    if (length > 0 && !block_map_commit(map, i, length)) return false;
+    i += length > 0 ? length : 1;
+  }
+  return true;
+}
+
+static uint32_t block_map_prepare_run(block_map *map, uint32_t count) {
+  if (count > map->block_count) return BLOCK_NONE;
+  uint32_t first = block_map_find_run(map, map->run_cursor, count);
+  if (first == BLOCK_NONE) first = block_map_find_run(map, 0, count);
+  if (first == BLOCK_NONE || !block_map_commit_run(map, first, count)) return BLOCK_NONE;
+  map->run_cursor = first + count;
+  return first;
+}
+
+/* ---- acquire, release, trim ------------------------------------------------------------------ */
+
+static void block_map_assign(block_map *map, uint32_t first, uint32_t count,
+                             enum block_space space) {
+  enum block_space rest = space == BLOCK_LARGE ? BLOCK_LARGE_REST : space;
+  memset(block_map_spaces(map) + first, (int)rest, count);
+  block_map_spaces(map)[first] = (unsigned char)space;
+  for (uint32_t i = first; i < first + count; i++) {
+    block *b = block_map_at(map, i);
+    *b = (block){.next = BLOCK_NONE,
+                 .run_blocks = i == first ? count : i - first,
+                 .flags = b->flags & BLOCK_CLEAN};
+  }
+  map->free_blocks -= count;
+  map->used_blocks += count;
+}
+
+uint32_t block_map_acquire(block_map *map, uint32_t count, enum block_space space) {
+  os_mutex_lock(&map->lock);
+  uint32_t first;
+  if (count == 1) {
+    first = block_map_find_free(map);
+    if (first == BLOCK_NONE) first = block_map_grow(map);
+  } else {
+    first = block_map_prepare_run(map, count);
+  }
+  if (first != BLOCK_NONE) block_map_assign(map, first, count, space);
+  block_map_check(map);
+  os_mutex_unlock(&map->lock);
+  return first;
+}
+
+void block_map_release(block_map *map, uint32_t first, uint32_t count) {
+  os_mutex_lock(&map->lock);
+  memset(block_map_spaces(map) + first, BLOCK_FREE, count);
+  for (uint32_t i = first; i < first + count; i++) {
+    *block_map_at(map, i) = (block){.freed_at = (uint16_t)map->collection};
+  }
+  map->used_blocks -= count;
+  map->free_blocks += count;
+  if (first < map->lowest_free) map->lowest_free = first;
+  block_map_check(map);
+  os_mutex_unlock(&map->lock);
+}
+
+bool block_map_contains(block_map *map, uintptr_t address) {
+  os_mutex_lock(&map->lock);
+  bool contains = block_map_space_of(map, address) > BLOCK_FREE;
+  os_mutex_unlock(&map->lock);
+  return contains;
+}
+
+static bool block_map_is_old(const block_map *map, uint32_t index) {
+  return block_map_state(map, index) == BLOCK_FREE &&
+         (uint16_t)(map->collection - block_map_at(map, index)->freed_at) >= RETURN_AGE;
+}
+
+void block_map_end_collection(block_map *map) {
+  os_mutex_lock(&map->lock);
+  map->collection++;
+  map->run_cursor = 0;
+  uint32_t run = 0;
+  for (uint32_t i = 0; i <= block_map_extent(map); i++) {
+    if (i < block_map_extent(map) && block_map_is_old(map, i)) {
+      run++;
+    } else {
+      if (run >= RETURN_RUN_BLOCKS) block_map_decommit(map, i - run, run);
+      run = 0;
+    }
+  }
+  block_map_check(map);
+  os_mutex_unlock(&map->lock);
+}

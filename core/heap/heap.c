@@ -1,0 +1,129 @@
+/*
+ * The lower part of a heap instance: its bounds, its account, its blocks, its current size.
+ *
+ * Sizing is proportional: a collection leaves room for as much again as the heap needs for
+ * what is live. The current size counts everything the plan might come to hold at its worst moment
+ * (under semispace, from-space and to-space together) plus the metadata held now.
+ */
+#include "core/heap/heap.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/os/error.h"
+#include "core/os/machine.h"
+
+#define HEAP_GROWTH_FACTOR 2
+
+/* ---- bounds ---------------------------------------------------------------------------------- */
+
+static tsr_status heap_choose_bounds(tsr_heap *heap, tsr_error *error) {
+  option_values *values = &heap->options.values;
+  if (values->heap_max == 0) values->heap_max = os_memory_available_bytes() / 2;
+  if (values->heap_min > values->heap_max) {
+    if (heap->options.origin[OPTION_heap_min] != ORIGIN_DEFAULT) {
+      return error_set(error, TSR_INVALID_ARGUMENT,
+                       "heap_max (%" PRIu64 " bytes) is below heap_min (%" PRIu64
+                       " bytes); raise the one or lower the other",
+                       values->heap_max, values->heap_min);
+    }
+    values->heap_min = values->heap_max;
+  }
+  return TSR_OK;
+}
+
+tsr_status heap_open(tsr_heap *heap, tsr_error *error) {
+  tsr_status status = heap_choose_bounds(heap, error);
+  if (status != TSR_OK) return status;
+  const option_values *values = &heap->options.values;
+  memory_account_open(&heap->account, (size_t)values->heap_max);
+  if (!block_map_create(&heap->blocks, &heap->account, (size_t)values->heap_max)) {
+    return error_set(error, TSR_OUT_OF_MEMORY,
+                     "the system refused address space for a heap of %" PRIu64
+                     " bytes; lower heap_max or raise the limit of the process",
+                     values->heap_max);
+  }
+  if (!memory_charge(&heap->account, MEMORY_INSTANCE, sizeof *heap) ||
+      !os_mutex_create(&heap->admission)) {
+    block_map_destroy(&heap->blocks);
+    return heap_no_memory(heap, error);
+  }
+  /* A plan that never collects has nothing to gain from stopping short of its maximum. */
+  size_t limit = (size_t)(heap->plan->collects ? values->heap_min : values->heap_max);
+  os_atomic_store(&heap->limit_bytes, limit);
+  return TSR_OK;
+}
+
+tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error) {
+  return error_set(error, TSR_OUT_OF_MEMORY,
+                   "the heap's own tables do not fit a heap_max of %zu bytes, or the system has no "
+                   "memory for them",
+                   heap->account.limit_bytes);
+}
+
+void heap_close(tsr_heap *heap) {
+  os_mutex_destroy(&heap->admission);
+  block_map_destroy(&heap->blocks);
+}
+
+/* ---- current size ---------------------------------------------------------------------------- */
+
+static size_t heap_metadata_bytes(const tsr_heap *heap) {
+  return os_atomic_load(&heap->account.total.bytes) -
+         os_atomic_load(&heap->account.by_type[MEMORY_BLOCKS].bytes);
+}
+
+static bool heap_fits(const tsr_heap *heap, size_t limit_bytes, size_t default_blocks,
+                      size_t large_blocks) {
+  size_t blocks = heap->plan->footprint_blocks(heap, default_blocks, large_blocks);
+  size_t metadata = heap_metadata_bytes(heap);
+  return metadata <= limit_bytes && blocks <= (limit_bytes - metadata) >> BLOCK_SHIFT;
+}
+
+bool heap_admits(const tsr_heap *heap, size_t default_blocks, size_t large_blocks) {
+  return heap_fits(heap, os_atomic_load(&heap->limit_bytes), default_blocks, large_blocks);
+}
+
+bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t large_blocks) {
+  return heap_fits(heap, heap->account.limit_bytes, default_blocks, large_blocks);
+}
+
+void heap_resize(tsr_heap *heap) {
+  const option_values *values = &heap->options.values;
+  uint64_t needed =
+      (uint64_t)heap->plan->footprint_blocks(heap, 0, 0) * BLOCK_BYTES + heap_metadata_bytes(heap);
+  uint64_t size = needed * HEAP_GROWTH_FACTOR;
+  if (size < values->heap_min) size = values->heap_min;
+  if (size > values->heap_max) size = values->heap_max;
+  os_atomic_store(&heap->limit_bytes, (uintptr_t)size);
+}
+
+bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t large_blocks) {
+  size_t most = heap->account.limit_bytes;
+  if (!heap_fits(heap, most, default_blocks, large_blocks)) return false;
+  size_t needed = heap->plan->footprint_blocks(heap, default_blocks, large_blocks) * BLOCK_BYTES +
+                  heap_metadata_bytes(heap);
+  /* Some more than is asked for now, so that the next request does not come back at once. */
+  size_t limit = needed + needed / 8;
+  if (limit > most) limit = most;
+  if (limit > os_atomic_load(&heap->limit_bytes)) os_atomic_store(&heap->limit_bytes, limit);
+  return true;
+}
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+void heap_report(tsr_heap *heap, tsr_mutator *mutator, const tsr_error *error) {
+  if (heap->binding->report_error != NULL) {
+    heap->binding->report_error(heap->vm, mutator, error);
+    return;
+  }
+  fprintf(stderr, "tessera: %s: %s\n", tsr_status_name(error->status), error->message);
+}
+
+noreturn void heap_fatal(const tsr_heap *heap, const void *object, const char *sentence) {
+  fprintf(stderr, "tessera: internal check failed: %s (plan %s, phase %s, object %p)\n", sentence,
+          heap->plan->name, heap->phase == NULL ? "none" : heap->phase, object);
+  fflush(stderr);
+  abort();
+}

@@ -1,0 +1,84 @@
+/*
+ * The heap instance: what every room of the library shares. Each room above this one keeps its own
+ * part behind a pointer.
+ */
+#ifndef CORE_HEAP_HEAP_H
+#define CORE_HEAP_HEAP_H
+
+#include <tessera/heap.h>
+
+#include "core/heap/block_map.h"
+#include "core/heap/options.h"
+#include "core/heap/plan.h"
+#include "core/os/check.h"
+
+/* The VM's reference rule, checked and completed. */
+typedef struct reference_rule {
+  uint64_t address_mask;
+  uint64_t high_first;
+  uint64_t high_span;
+  uint64_t bias;
+  uint32_t low_tags;
+  uint32_t high_shift;
+} reference_rule;
+
+struct tsr_heap {
+  /* Fixed at creation. */
+  const tsr_binding *binding;
+  void *vm;
+  const struct plan *plan;
+  tsr_options options;
+  reference_rule references;
+  size_t object_align;
+
+  memory_account account;
+  block_map blocks;
+  os_mutex admission;             /* held from asking heap_admits() until the blocks are counted */
+  os_atomic_word limit_bytes;     /* current size: written in a pause, read by allocating threads */
+  os_atomic_word bytes_allocated; /* by mutators, by atomic addition when a buffer changes hands */
+  os_atomic_word bound_mutators;  /* written under the collector's lock; sizes buffers */
+  const char *phase; /* of the collection, for messages; written by the collecting thread */
+
+  struct layout_table *layouts; /* core/object */
+  struct spaces *spaces;        /* core/space */
+  struct roots *roots;          /* core/trace */
+  struct collector *collector;  /* core/collect */
+  struct report *report;        /* core/report */
+};
+
+/* Where options, account and blocks begin and end; the rooms above are built by core/collect/instance.c. */
+tsr_status heap_open(tsr_heap *heap, tsr_error *error);
+void heap_close(tsr_heap *heap);
+
+/* The error of a room that found no memory for its tables. */
+tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error);
+
+/* Whether so many more blocks may be handed out without a collection first. */
+bool heap_admits(const tsr_heap *heap, size_t default_blocks, size_t large_blocks);
+/* Whether that many would fit into a heap grown to its maximum. */
+bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t large_blocks);
+/* Sets the current size after a collection: in proportion to what is live, between the bounds. */
+void heap_resize(tsr_heap *heap);
+/* Lets the heap grow so far that it admits this many more blocks, if its maximum allows. False: it
+   does not. */
+bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t large_blocks);
+
+/* Hands the message of a call that has no tsr_error to the VM. */
+void heap_report(tsr_heap *heap, tsr_mutator *mutator, const tsr_error *error);
+
+/* Prints sentence, plan, phase and object, then aborts. */
+noreturn void heap_fatal(const tsr_heap *heap, const void *object, const char *sentence);
+
+#define HEAP_ALWAYS_CHECK(heap, condition, object, sentence)                                       \
+  do {                                                                                             \
+    if (!(condition)) heap_fatal(heap, object, sentence);                                          \
+  } while (0)
+
+#ifdef TSR_CHECKS
+#define HEAP_CHECK(heap, condition, object, sentence)                                              \
+  HEAP_ALWAYS_CHECK(heap, condition, object, sentence)
+#else
+#define HEAP_CHECK(heap, condition, object, sentence) ((void)sizeof((condition) ? 1 : 0))
+#endif
+
+#endif

@@ -1,0 +1,284 @@
+/*
+ * Reading options. One table (options.def) gives a row per option; one parser per kind turns text
+ * into a value and says what is wrong with it.
+ */
+#include "core/heap/options.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/os/error.h"
+#include "core/os/machine.h"
+
+typedef enum option_kind {
+  KIND_TEXT,
+  KIND_SIZE,
+  KIND_COUNT,
+  KIND_DURATION,
+  KIND_SWITCH
+} option_kind;
+
+typedef struct option_row {
+  const char *name;
+  option_kind kind;
+  const char *default_text;
+  uint64_t least, most;
+  const char *sentence;
+  size_t field_offset;
+} option_row;
+
+#define OPTION(name, kind, default_text, least, most, sentence)                                    \
+  {#name, KIND_##kind, default_text, least, most, sentence, offsetof(option_values, name)},
+static const option_row option_rows[] = {
+#include "core/heap/options.def"
+};
+#undef OPTION
+
+/* ---- text to value ------------------------------------------------------------------------- */
+
+typedef struct option_unit {
+  const char *suffix;
+  uint64_t factor;
+} option_unit;
+
+static const option_unit size_units[] = {{"", 1},
+                                         {"b", 1},
+                                         {"k", (uint64_t)1 << 10},
+                                         {"kb", (uint64_t)1 << 10},
+                                         {"kib", (uint64_t)1 << 10},
+                                         {"m", (uint64_t)1 << 20},
+                                         {"mb", (uint64_t)1 << 20},
+                                         {"mib", (uint64_t)1 << 20},
+                                         {"g", (uint64_t)1 << 30},
+                                         {"gb", (uint64_t)1 << 30},
+                                         {"gib", (uint64_t)1 << 30},
+                                         {"t", (uint64_t)1 << 40},
+                                         {"tb", (uint64_t)1 << 40},
+                                         {"tib", (uint64_t)1 << 40},
+                                         {NULL, 0}};
+static const option_unit count_units[] = {{"", 1}, {NULL, 0}};
+static const option_unit duration_units[] = {
+    {"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {NULL, 0}};
+static const option_unit switch_words[] = {{"0", 0},    {"off", 0}, {"false", 0},
+                                           {"no", 0},   {"1", 1},   {"on", 1},
+                                           {"true", 1}, {"yes", 1}, {NULL, 0}};
+
+static const option_unit *option_find_unit(const option_unit *units, const char *text) {
+  for (; units->suffix != NULL; units++) {
+    size_t i = 0;
+    while (units->suffix[i] != '\0' && tolower((unsigned char)text[i]) == units->suffix[i])
+      i++;
+    if (units->suffix[i] == '\0' && text[i] == '\0') return units;
+  }
+  return NULL;
+}
+
+/* Digits and a unit. False: not of that form, or too large for 64 bits. */
+static bool option_read_number(const char *text, const option_unit *units, uint64_t *value) {
+  if (!isdigit((unsigned char)*text)) return false;
+  uint64_t number = 0;
+  for (; isdigit((unsigned char)*text); text++) {
+    uint64_t digit = (uint64_t)(*text - '0');
+    if (number > (UINT64_MAX - digit) / 10) return false;
+    number = number * 10 + digit;
+  }
+  const option_unit *unit = option_find_unit(units, text);
+  if (unit == NULL || number > UINT64_MAX / unit->factor) return false;
+  *value = number * unit->factor;
+  return true;
+}
+
+static bool option_read(option_kind kind, const char *text, uint64_t *value) {
+  switch (kind) {
+  case KIND_SIZE:
+    return option_read_number(text, size_units, value);
+  case KIND_COUNT:
+    return option_read_number(text, count_units, value);
+  case KIND_DURATION:
+    return option_read_number(text, duration_units, value);
+  case KIND_SWITCH: {
+    const option_unit *word = option_find_unit(switch_words, text);
+    if (word != NULL) *value = word->factor;
+    return word != NULL;
+  }
+  case KIND_TEXT:
+    break;
+  }
+  *value = strlen(text);
+  return true;
+}
+
+/* What a readable value looks like, for messages. */
+static const char *option_example(option_kind kind) {
+  static const char *const examples[] = {[KIND_TEXT] = "text",
+                                         [KIND_SIZE] = "a size such as 65536, 64M or 1GiB",
+                                         [KIND_COUNT] = "a whole number",
+                                         [KIND_DURATION] = "a duration such as 500us, 1ms or 2s",
+                                         [KIND_SWITCH] = "0, 1, off or on"};
+  return examples[kind];
+}
+
+static void *option_field(option_values *values, const option_row *row) {
+  return (char *)values + row->field_offset;
+}
+
+static tsr_status option_assign(tsr_options *options, const option_row *row, const char *text,
+                                const char *source, tsr_error *error) {
+  uint64_t value;
+  if (!option_read(row->kind, text, &value)) {
+    return error_set(error, TSR_INVALID_ARGUMENT, "%s: \"%.64s\" cannot be read; give %s", source,
+                     text, option_example(row->kind));
+  }
+  if (value < row->least || value > row->most) {
+    return error_set(
+        error, TSR_INVALID_ARGUMENT,
+        "%s: \"%.64s\" is out of range; the least is %" PRIu64 ", the most is %" PRIu64 "%s",
+        source, text, row->least, row->most, row->kind == KIND_TEXT ? " characters" : "");
+  }
+  void *field = option_field(&options->values, row);
+  if (row->kind == KIND_TEXT) {
+    memcpy(field, text, (size_t)value + 1);
+  } else {
+    memcpy(field, &value, sizeof value);
+  }
+  return TSR_OK;
+}
+
+/* ---- the set -------------------------------------------------------------------------------- */
+
+void options_reset(tsr_options *options) {
+  memset(options, 0, sizeof *options);
+  for (size_t i = 0; i < OPTION_COUNT_OF_ALL; i++) {
+    if (option_rows[i].default_text[0] == '\0') continue;
+    (void)option_assign(options, &option_rows[i], option_rows[i].default_text, "default", NULL);
+  }
+}
+
+tsr_options *tsr_options_create(void) {
+  tsr_options *options = malloc(sizeof *options);
+  if (options != NULL) options_reset(options);
+  return options;
+}
+
+void tsr_options_destroy(tsr_options *options) {
+  free(options);
+}
+
+static tsr_status option_unknown(const char *name, tsr_error *error) {
+  char names[160] = "";
+  for (size_t i = 0; i < OPTION_COUNT_OF_ALL; i++) {
+    size_t used = strlen(names);
+    snprintf(names + used, sizeof names - used, "%s%s", i == 0 ? "" : ", ", option_rows[i].name);
+  }
+  return error_set(error, TSR_INVALID_ARGUMENT, "no option is called \"%.32s\"; there are: %s",
+                   name, names);
+}
+
+tsr_status tsr_options_set(tsr_options *options, const char *name, const char *value,
+                           tsr_error *error) {
+  if (options == NULL || name == NULL || value == NULL) {
+    return error_set(error, TSR_INVALID_ARGUMENT,
+                     "tsr_options_set needs a set, a name and a value; one of them is NULL");
+  }
+  for (size_t i = 0; i < OPTION_COUNT_OF_ALL; i++) {
+    if (strcmp(option_rows[i].name, name) != 0) continue;
+    tsr_status status = option_assign(options, &option_rows[i], value, name, error);
+    if (status == TSR_OK) options->origin[i] = ORIGIN_PINNED;
+    return status;
+  }
+  return option_unknown(name, error);
+}
+
+tsr_status tsr_options_set_heap_name(tsr_options *options, const char *name, tsr_error *error) {
+  size_t length = name == NULL ? 0 : strlen(name);
+  bool valid = options != NULL && length > 0 && length < HEAP_NAME_BYTES;
+  for (size_t i = 0; valid && i < length; i++) {
+    valid = isalnum((unsigned char)name[i]) || name[i] == '_';
+  }
+  if (!valid) {
+    return error_set(error, TSR_INVALID_ARGUMENT,
+                     "a heap's name has 1 to %d letters, digits or underscores",
+                     HEAP_NAME_BYTES - 1);
+  }
+  memcpy(options->heap_name, name, length + 1);
+  return TSR_OK;
+}
+
+/* ---- environment ----------------------------------------------------------------------------- */
+
+/* TESSERA_<HEAP>_<OPTION>, or TESSERA_<OPTION> without a heap name, in capitals. */
+static void option_variable_name(char *variable, size_t bytes, const char *heap_name,
+                                 const char *option_name) {
+  snprintf(variable, bytes, "TESSERA_%s%s%s", heap_name, heap_name[0] == '\0' ? "" : "_",
+           option_name);
+  for (; *variable != '\0'; variable++)
+    *variable = (char)toupper((unsigned char)*variable);
+}
+
+static tsr_status option_from_environment(tsr_options *options, option_id id, tsr_error *error) {
+  const option_row *row = &option_rows[id];
+  char variable[96];
+  option_variable_name(variable, sizeof variable, options->heap_name, row->name);
+  const char *text = os_environment(variable);
+  if (text == NULL) {
+    option_variable_name(variable, sizeof variable, "", row->name);
+    text = os_environment(variable);
+  }
+  if (text == NULL || *text == '\0') return TSR_OK;
+  tsr_status status = option_assign(options, row, text, variable, error);
+  if (status == TSR_OK) options->origin[id] = ORIGIN_ENVIRONMENT;
+  return status;
+}
+
+tsr_status options_resolve(tsr_options *resolved, const tsr_options *pinned, tsr_error *error) {
+  if (pinned != NULL) {
+    *resolved = *pinned;
+  } else {
+    options_reset(resolved);
+  }
+  for (size_t i = 0; i < OPTION_COUNT_OF_ALL; i++) {
+    if (resolved->origin[i] == ORIGIN_PINNED) continue;
+    tsr_status status = option_from_environment(resolved, (option_id)i, error);
+    if (status != TSR_OK) return status;
+  }
+  return TSR_OK;
+}
+
+/* ---- help ------------------------------------------------------------------------------------ */
+
+static void option_format(char *text, size_t bytes, const option_row *row,
+                          const option_values *values) {
+  const char *field = (const char *)values + row->field_offset;
+  if (row->kind == KIND_TEXT) {
+    snprintf(text, bytes, "\"%s\"", field);
+    return;
+  }
+  uint64_t value;
+  memcpy(&value, field, sizeof value);
+  static const char *const units[] = {[KIND_TEXT] = "",
+                                      [KIND_SIZE] = " bytes",
+                                      [KIND_COUNT] = "",
+                                      [KIND_DURATION] = " ns",
+                                      [KIND_SWITCH] = ""};
+  snprintf(text, bytes, "%" PRIu64 "%s", value, units[row->kind]);
+}
+
+void options_print_help(const tsr_options *options) {
+  static const char *const origins[] = {[ORIGIN_DEFAULT] = "default",
+                                        [ORIGIN_ENVIRONMENT] = "environment",
+                                        [ORIGIN_PINNED] = "pinned by the program"};
+  fprintf(stderr, "Tessera options, their values for heap \"%s\", and where these come from:\n",
+          options->heap_name);
+  for (size_t i = 0; i < OPTION_COUNT_OF_ALL; i++) {
+    const option_row *row = &option_rows[i];
+    char variable[96];
+    char value[OPTION_TEXT_BYTES + 8];
+    option_variable_name(variable, sizeof variable, "", row->name);
+    option_format(value, sizeof value, row, &options->values);
+    fprintf(stderr, "  %-20s = %s (%s)\n      %s\n", variable, value, origins[options->origin[i]],
+            row->sentence);
+  }
+}

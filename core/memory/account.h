@@ -1,0 +1,52 @@
+/*
+ * Typed accounting: every byte that a heap holds is charged to one account under one type.
+ *
+ * The account's limit is the heap's maximum, so "the maximum is honoured exactly" is one rule at
+ * one place: a charge that would pass the limit is refused, and nothing is taken from the system.
+ * Totals are kept by atomic additions; charging takes no lock.
+ */
+#ifndef CORE_MEMORY_ACCOUNT_H
+#define CORE_MEMORY_ACCOUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/os/atomic.h"
+
+/* The purposes, and the names under which statistics show them. */
+#define MEMORY_TYPES(X)                                                                            \
+  X(MEMORY_BLOCKS, "heap blocks")                                                                  \
+  X(MEMORY_BLOCK_TABLES, "block tables")                                                           \
+  X(MEMORY_MARK_QUEUE, "mark queue")                                                               \
+  X(MEMORY_HANDLES, "handles")                                                                     \
+  X(MEMORY_ROOTS, "root tables")                                                                   \
+  X(MEMORY_MUTATORS, "mutators")                                                                   \
+  X(MEMORY_LAYOUTS, "layouts")                                                                     \
+  X(MEMORY_INSTANCE, "heap instance")
+
+#define MEMORY_TYPE_ENUM(symbol, name) symbol,
+typedef enum memory_type { MEMORY_TYPES(MEMORY_TYPE_ENUM) MEMORY_TYPE_COUNT } memory_type;
+
+typedef struct memory_share {
+  os_atomic_word bytes; /* any thread, by atomic addition */
+  os_atomic_word peak;  /* any thread, raised by compare-and-swap */
+} memory_share;
+
+typedef struct memory_account {
+  size_t limit_bytes; /* fixed once the account is open */
+  memory_share total;
+  memory_share by_type[MEMORY_TYPE_COUNT];
+} memory_account;
+
+void memory_account_open(memory_account *account, size_t limit_bytes);
+
+/* False: the limit would be passed, and nothing changed. */
+bool memory_charge(memory_account *account, memory_type type, size_t bytes);
+void memory_discharge(memory_account *account, memory_type type, size_t bytes);
+
+/* Bytes that may still be charged. */
+size_t memory_headroom(const memory_account *account);
+
+const char *memory_type_name(memory_type type);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * The GC byte and the forwarding word.
+ *
+ * One byte of an object's first word belongs to the collector [design: gc-byte]. While the world
+ * is stopped, a copied object's first word is replaced by the
+ * forwarding word [design: forwarding-word]: the forwarding bits stay where the GC byte lies, whatever its offset, and the other
+ * seven bytes hold the new address as a distance from the heap's base in granules. So one load tells
+ * whether an object has moved, and one compare-and-swap can move it.
+ */
+#ifndef CORE_OBJECT_HEADER_H
+#define CORE_OBJECT_HEADER_H
+
+#include <stdbool.h>
+#include <tessera/types.h>
+
+/* Bits of the GC byte. */
+enum gc_byte {
+  GC_ARMED = TSR_GC_ARMED,
+  GC_AGE_BITS = 0x06,
+  GC_HASH_BITS = 0x18,
+  GC_FORWARD_BITS = 0x60,
+  GC_SPARE_BIT = 0x80,
+
+  GC_FORWARDED = 0x20, /* the first word is a forwarding word */
+  GC_STAYS = 0x40      /* reached, and stays where it is */
+};
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#define GC_BYTE_SHIFT (8 * (7 - TSR_GC_BYTE_OFFSET))
+#else
+#define GC_BYTE_SHIFT (8 * TSR_GC_BYTE_OFFSET)
+#endif
+
+/* Bits of the first word below the GC byte. */
+#define GC_LOW_MASK (((uint64_t)1 << GC_BYTE_SHIFT) - 1)
+
+static inline uint64_t header_load(tsr_ref object) {
+  return ((const tsr_slot *)object)->word;
+}
+
+static inline void header_store(tsr_ref object, uint64_t word) {
+  ((tsr_slot *)object)->word = word;
+}
+
+static inline unsigned header_gc_byte(uint64_t header) {
+  return (unsigned)(header >> GC_BYTE_SHIFT) & 0xffu;
+}
+
+static inline bool header_is_forwarded(uint64_t header) {
+  return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_FORWARDED;
+}
+
+static inline bool header_stays(uint64_t header) {
+  return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_STAYS;
+}
+
+static inline uint64_t header_with_forward_bits(uint64_t header, enum gc_byte bits) {
+  return (header & ~((uint64_t)GC_FORWARD_BITS << GC_BYTE_SHIFT)) |
+         ((uint64_t)bits << GC_BYTE_SHIFT);
+}
+
+/* The shifts by eight and then by GC_BYTE_SHIFT keep each count below 64 for every offset. */
+static inline uint64_t forwarding_word(uintptr_t base, uintptr_t target) {
+  uint64_t granules = (target - base) / TSR_GRANULE;
+  return (granules & GC_LOW_MASK) | (granules >> GC_BYTE_SHIFT << 8 << GC_BYTE_SHIFT) |
+         ((uint64_t)GC_FORWARDED << GC_BYTE_SHIFT);
+}
+
+static inline uintptr_t forwarding_target(uintptr_t base, uint64_t header) {
+  uint64_t granules = (header & GC_LOW_MASK) | (header >> 8 >> GC_BYTE_SHIFT << GC_BYTE_SHIFT);
+  return base + granules * TSR_GRANULE;
+}
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * Layouts: how to find an object's size and slots.
+ *
+ * The public description is checked once, when it is registered, and compiled into the `layout`
+ * below, which is all that tracing looks at. The table is append-only and grows in place, so a
+ * reader needs no lock: an index reaches it only after the registration that made it.
+ */
+#ifndef CORE_OBJECT_LAYOUT_H
+#define CORE_OBJECT_LAYOUT_H
+
+#include "core/heap/heap.h"
+#include "core/object/header.h"
+
+typedef struct layout {
+  uint8_t kind; /* tsr_layout_kind */
+  uint8_t length_width;
+  uint8_t length_shift;
+  uint8_t reserved;
+  uint32_t fixed_bytes;
+  uint32_t length_offset;
+  int32_t length_bias;
+  uint32_t length_unit;
+  uint32_t element_bytes;
+  uint32_t align; /* at least the heap's object alignment */
+  uint32_t align_offset;
+  uint64_t fixed_refs;
+  uint64_t element_refs;
+  uint64_t *wide_refs; /* NULL, or the whole bitmap of a fixed part of more than 64 words */
+  uint32_t wide_words; /* words of wide_refs */
+  uint32_t name_bytes;
+  char *name;
+  size_t (*object_size)(void *vm, tsr_ref object);
+  size_t (*scan)(void *vm, tsr_ref object, size_t resume, tsr_slot_buffer *out);
+} layout;
+
+typedef struct layout_table {
+  tsr_heap *heap;
+  tsr_layout_source source; /* checked and completed; fixed */
+  uint32_t capacity;        /* layouts that the source can name, index 0 included */
+  os_atomic_word count;     /* registered, index 0 included; written under the lock */
+  os_mutex lock;
+  memory_table table;
+} layout_table;
+
+/* Builds heap->layouts and registers the binding's own layouts. */
+tsr_status layout_table_open(tsr_heap *heap, tsr_error *error);
+void layout_table_close(tsr_heap *heap);
+
+uint32_t layout_register(layout_table *layouts, const tsr_layout *given, tsr_error *error);
+
+static inline const layout *layout_at(const layout_table *layouts, uint32_t index) {
+  return &((const layout *)(const void *)layouts->table.base)[index];
+}
+
+/* The index that an object names; its first word must be its own, not a forwarding word. */
+static inline uint32_t layout_index_of(const layout_table *layouts, tsr_ref object) {
+  const tsr_layout_source *source = &layouts->source;
+  if (TSR_LIKELY(source->kind == TSR_LAYOUT_IN_HEADER)) {
+    return (uint32_t)((header_load(object) >> source->shift) & source->mask);
+  }
+  if (source->kind == TSR_LAYOUT_IN_TYPE) {
+    const tsr_slot *type = (const tsr_slot *)((const char *)object + source->type_offset);
+    const char *type_object = (const char *)(uintptr_t)(type->word & source->type_mask);
+    return *(const uint32_t *)(const void *)(type_object + source->index_offset);
+  }
+  return layouts->heap->binding->layout_of(layouts->heap->vm, object);
+}
+
+/* The layout of an object, or NULL where the index that it names was never registered. */
+static inline const layout *layout_of(const layout_table *layouts, tsr_ref object) {
+  uint32_t index = layout_index_of(layouts, object);
+  if (TSR_UNLIKELY(index == 0 || index >= os_atomic_load(&layouts->count))) return NULL;
+  return layout_at(layouts, index);
+}
+
+/* Bytes of the array part of an object. */
+static inline size_t layout_array_bytes(const layout *l, tsr_ref object) {
+  const char *place = (const char *)object + l->length_offset;
+  uint64_t count;
+  switch (l->length_width) {
+  case 1:
+    count = *(const uint8_t *)place;
+    break;
+  case 2:
+    count = *(const TSR_MAY_ALIAS uint16_t *)(const void *)place;
+    break;
+  case 4:
+    count = *(const TSR_MAY_ALIAS uint32_t *)(const void *)place;
+    break;
+  default:
+    count = ((const tsr_slot *)(const void *)place)->word;
+    break;
+  }
+  return (size_t)((count >> l->length_shift) + (uint64_t)(int64_t)l->length_bias) * l->length_unit;
+}
+
+/* Size of an object in bytes, a multiple of the object alignment. */
+static inline size_t layout_object_bytes(const tsr_heap *heap, const layout *l, tsr_ref object) {
+  size_t bytes = l->fixed_bytes;
+  if (l->kind == TSR_LAYOUT_CUSTOM) {
+    bytes = l->object_size(heap->vm, object);
+  } else if (l->kind != TSR_LAYOUT_FIXED) {
+    bytes += layout_array_bytes(l, object);
+  }
+  return (bytes + (heap->object_align - 1)) & ~(heap->object_align - 1);
+}
+
+#endif

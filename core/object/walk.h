@@ -1,0 +1,30 @@
+/*
+ * Walking memory object by object. Between objects lie zero words, each a one-word filler
+ * [design: walkable-blocks]: alignment gaps, and the unused ends of buffers, which were zeroed when
+ * they were handed out.
+ */
+#ifndef CORE_OBJECT_WALK_H
+#define CORE_OBJECT_WALK_H
+
+#include "core/object/layout.h"
+
+/* Size of an object that may have been copied away: a forwarded one is as large as its copy. */
+static inline size_t object_walk_bytes(const tsr_heap *heap, tsr_ref object) {
+  uint64_t header = header_load(object);
+  if (header_is_forwarded(header)) object = (tsr_ref)forwarding_target(heap->blocks.base, header);
+  const layout *l = layout_of(heap->layouts, object);
+  HEAP_ALWAYS_CHECK(heap, l != NULL, object,
+                    "an object's layout is unknown: its header was never written, or overwritten");
+  size_t bytes = layout_object_bytes(heap, l, object);
+  HEAP_ALWAYS_CHECK(heap, bytes != 0, object, "an object's size is zero");
+  return bytes;
+}
+
+/* The first object at or after `at`, or `end`. */
+static inline uintptr_t object_walk_next(uintptr_t at, uintptr_t end) {
+  while (at < end && header_load((tsr_ref)at) == 0)
+    at += TSR_GRANULE;
+  return at;
+}
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * Atomic operations, over libatomic_ops.
+ *
+ * The rest of the library uses the few operations below and no fence: every order is attached to
+ * an operation, because ThreadSanitizer does not understand stand-alone fences (libatomic_ops
+ * makes its sequentially consistent loads and stores out of one). A sequentially consistent store
+ * is therefore written as an exchange. "full" means ordered with everything before and after; paired with
+ * acquire loads, which neither x86-64 nor ARMv8 moves above an earlier full operation, they give the stop
+ * protocol the sequential consistency that it needs.
+ */
+#ifndef CORE_OS_ATOMIC_H
+#define CORE_OS_ATOMIC_H
+
+#include <atomic_ops.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A machine word that several threads touch. The field that has this type says who writes it. */
+typedef struct os_atomic_word {
+  volatile AO_t value;
+} os_atomic_word;
+
+static inline uintptr_t os_atomic_load(const os_atomic_word *word) {
+  return AO_load(&word->value);
+}
+
+static inline uintptr_t os_atomic_load_acquire(const os_atomic_word *word) {
+  return AO_load_acquire(&word->value);
+}
+
+static inline void os_atomic_store(os_atomic_word *word, uintptr_t value) {
+  AO_store(&word->value, value);
+}
+
+static inline void os_atomic_store_release(os_atomic_word *word, uintptr_t value) {
+  AO_store_release(&word->value, value);
+}
+
+static inline bool os_atomic_compare_exchange_full(os_atomic_word *word, uintptr_t expected,
+                                                   uintptr_t desired) {
+  return AO_compare_and_swap_full(&word->value, expected, desired) != 0;
+}
+
+static inline uintptr_t os_atomic_exchange_full(os_atomic_word *word, uintptr_t value) {
+  uintptr_t old = AO_load(&word->value);
+  for (;;) {
+    uintptr_t seen = AO_fetch_compare_and_swap_full(&word->value, old, value);
+    if (seen == old) return old;
+    old = seen;
+  }
+}
+
+/* Adds and returns the old value; subtract by adding the two's complement. */
+static inline uintptr_t os_atomic_add_full(os_atomic_word *word, uintptr_t amount) {
+  return AO_fetch_and_add_full(&word->value, amount);
+}
+
+/* The poll flag of a mutator is public and so a plain uint32_t; this is its only writer's tool. */
+static inline void os_atomic32_exchange_full(uint32_t *flag, uint32_t value) {
+  volatile unsigned int *place = flag;
+  unsigned int old = AO_int_load(place);
+  while (!AO_int_compare_and_swap_full(place, old, value))
+    old = AO_int_load(place);
+}
+
+static inline uint32_t os_atomic32_load_acquire(const uint32_t *flag) {
+  return AO_int_load_acquire((const volatile unsigned int *)flag);
+}
+
+#endif

@@ -1,0 +1,19 @@
+/*
+ * Facts about the machine and the process: pages, processors, memory, environment.
+ */
+#ifndef CORE_OS_MACHINE_H
+#define CORE_OS_MACHINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+size_t os_page_bytes(void);
+
+/* The memory that this process may use: the least of physical memory, the limits of its cgroups
+   (versions 1 and 2, every ancestor) and the address-space limit of the process. */
+uint64_t os_memory_available_bytes(void);
+
+/* A variable of the environment, or NULL; always NULL in programs that run with raised privileges. */
+const char *os_environment(const char *name);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * Mutexes, conditions and clocks of threads. The storage is opaque so that no system header
+ * reaches the rest of the library; the platform file asserts that it is large enough.
+ */
+#ifndef CORE_OS_THREAD_H
+#define CORE_OS_THREAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct os_mutex {
+  uint64_t storage[8];
+} os_mutex;
+
+typedef struct os_condition {
+  uint64_t storage[8];
+} os_condition;
+
+/* False: the system is out of resources. */
+bool os_mutex_create(os_mutex *mutex);
+void os_mutex_destroy(os_mutex *mutex);
+void os_mutex_lock(os_mutex *mutex);
+void os_mutex_unlock(os_mutex *mutex);
+
+bool os_condition_create(os_condition *condition);
+void os_condition_destroy(os_condition *condition);
+/* Releases the mutex while it waits; may wake without reason. */
+void os_condition_wait(os_condition *condition, os_mutex *mutex);
+void os_condition_wake_all(os_condition *condition);
+
+/* Nanoseconds of a clock that never steps back. */
+uint64_t os_clock_ns(void);
+/* CPU time of the calling thread, in nanoseconds. */
+uint64_t os_thread_cpu_ns(void);
+
+#endif

@@ -1,0 +1,170 @@
+/*
+ * Log, figures, statistics file.
+ */
+#include "core/report/report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/heap/heap.h"
+#include "core/os/error.h"
+#include "core/report/histogram.h"
+
+struct report {
+  os_mutex lock; /* guards all that follows */
+  uint64_t opened_ns;
+  bool logs_collections;
+  uint64_t minor_collections, major_collections;
+  uint64_t live_bytes_after_last;
+  uint32_t workers;
+  histogram pause_ns, pause_cpu_ns;
+};
+
+/* ---- opening --------------------------------------------------------------------------------------------- */
+
+static tsr_status report_check_statistics_file(const char *name, tsr_error *error) {
+  if (*name == '\0' || strcmp(name, "-") == 0) return TSR_OK;
+  FILE *file = fopen(name, "a");
+  if (file == NULL) {
+    return error_set(error, TSR_INVALID_ARGUMENT,
+                     "stats: the file \"%.128s\" cannot be written: %s", name, strerror(errno));
+  }
+  fclose(file);
+  return TSR_OK;
+}
+
+tsr_status report_open(tsr_heap *heap, tsr_error *error) {
+  const option_values *values = &heap->options.values;
+  bool logs = strcmp(values->log, "gc") == 0;
+  if (!logs && *values->log != '\0') {
+    return error_set(error, TSR_INVALID_ARGUMENT, "log: \"%s\" is unknown; this version knows gc",
+                     values->log);
+  }
+  tsr_status status = report_check_statistics_file(values->stats, error);
+  if (status != TSR_OK) return status;
+  struct report *report = segment_request(&heap->account, MEMORY_INSTANCE, sizeof *report);
+  if (report == NULL) return heap_no_memory(heap, error);
+  if (!os_mutex_create(&report->lock)) {
+    segment_release(&heap->account, MEMORY_INSTANCE, report, sizeof *report);
+    return heap_no_memory(heap, error);
+  }
+  report->opened_ns = os_clock_ns();
+  report->logs_collections = logs;
+  report->workers = heap->plan->collects ? 1 : 0;
+  heap->report = report;
+  return TSR_OK;
+}
+
+void report_close(tsr_heap *heap) {
+  os_mutex_destroy(&heap->report->lock);
+  segment_release(&heap->account, MEMORY_INSTANCE, heap->report, sizeof *heap->report);
+  heap->report = NULL;
+}
+
+/* ---- one collection ---------------------------------------------------------------------------------------- */
+
+/* Bytes as the log shows them. */
+static void report_format_bytes(char *text, size_t size, uint64_t bytes) {
+  static const char units[] = "BKMGT";
+  size_t unit = 0;
+  double value = (double)bytes;
+  for (; value >= 10000 && unit + 2 < sizeof units; unit++)
+    value /= 1024;
+  snprintf(text, size, "%.0f%c", value, units[unit]);
+}
+
+/* Shaped like unified logging's line, which many tools read; the plan and the workers follow it. */
+static void report_log(const tsr_heap *heap, const tsr_collection *c) {
+  char before[32], after[32], committed[32];
+  report_format_bytes(before, sizeof before, c->before_bytes);
+  report_format_bytes(after, sizeof after, c->after_bytes);
+  report_format_bytes(committed, sizeof committed, c->committed_bytes);
+  double uptime_s = (double)(os_clock_ns() - heap->report->opened_ns) * 1e-9;
+  const char *name = heap->options.heap_name;
+  fprintf(stderr,
+          "[%.3fs][info][gc] %s%sGC(%" PRIu64 ") Pause Full (%s) %s->%s(%s) %.3fms plan=%s "
+          "workers=%" PRIu32 "\n",
+          uptime_s, name, *name == '\0' ? "" : " ", c->number, c->cause, before, after, committed,
+          (double)c->pause_ns * 1e-6, c->plan, c->workers);
+}
+
+void report_collection(tsr_heap *heap, const tsr_collection *collection) {
+  struct report *report = heap->report;
+  os_mutex_lock(&report->lock);
+  report->major_collections++;
+  report->live_bytes_after_last = collection->live_bytes;
+  histogram_add(&report->pause_ns, collection->pause_ns);
+  histogram_add(&report->pause_cpu_ns, collection->pause_cpu_ns);
+  if (report->logs_collections) report_log(heap, collection);
+  os_mutex_unlock(&report->lock);
+}
+
+/* ---- figures ------------------------------------------------------------------------------------------------ */
+
+void report_fill(tsr_heap *heap, tsr_stats *stats) {
+  struct report *report = heap->report;
+  size_t size = stats->size;
+  os_mutex_lock(&heap->blocks.lock);
+  uint64_t used_bytes = (uint64_t)heap->blocks.used_blocks * BLOCK_BYTES;
+  os_mutex_unlock(&heap->blocks.lock);
+  os_mutex_lock(&report->lock);
+  *stats = (tsr_stats){.size = size,
+                       .plan = heap->plan->name,
+                       .collections = report->minor_collections + report->major_collections,
+                       .minor_collections = report->minor_collections,
+                       .major_collections = report->major_collections,
+                       .pause_ns = histogram_times(&report->pause_ns),
+                       .pause_cpu_ns = histogram_times(&report->pause_cpu_ns),
+                       .bytes_allocated = os_atomic_load(&heap->bytes_allocated),
+                       .used_bytes = used_bytes,
+                       .committed_bytes = os_atomic_load(&heap->account.total.bytes),
+                       .peak_committed_bytes = os_atomic_load(&heap->account.total.peak),
+                       .live_bytes_after_last = report->live_bytes_after_last,
+                       .heap_max_bytes = heap->account.limit_bytes,
+                       .heap_limit_bytes = os_atomic_load(&heap->limit_bytes),
+                       .workers = report->workers,
+                       .mutators = (uint32_t)os_atomic_load(&heap->bound_mutators)};
+  os_mutex_unlock(&report->lock);
+}
+
+/* ---- the statistics file -------------------------------------------------------------------------------------- */
+
+static void report_write_times(FILE *file, const char *name, const tsr_times *times) {
+  fprintf(file,
+          "\"%s\":{\"total\":%" PRIu64 ",\"max\":%" PRIu64 ",\"p50\":%" PRIu64 ",\"p99\":%" PRIu64
+          ",\"p999\":%" PRIu64 "},",
+          name, times->total, times->max, times->p50, times->p99, times->p999);
+}
+
+static void report_write(FILE *file, const tsr_stats *stats) {
+  fprintf(file,
+          "{\"plan\":\"%s\",\"collections\":%" PRIu64 ",\"minor_collections\":%" PRIu64
+          ",\"major_collections\":%" PRIu64 ",",
+          stats->plan, stats->collections, stats->minor_collections, stats->major_collections);
+  report_write_times(file, "pause_ns", &stats->pause_ns);
+  report_write_times(file, "pause_cpu_ns", &stats->pause_cpu_ns);
+  fprintf(file,
+          "\"bytes_allocated\":%" PRIu64 ",\"peak_committed_bytes\":%" PRIu64
+          ",\"live_bytes_after_last\":%" PRIu64 ",\"heap_max_bytes\":%" PRIu64
+          ",\"workers\":%" PRIu32 "}\n",
+          stats->bytes_allocated, stats->peak_committed_bytes, stats->live_bytes_after_last,
+          stats->heap_max_bytes, stats->workers);
+}
+
+void report_statistics(tsr_heap *heap) {
+  const char *name = heap->options.values.stats;
+  if (*name == '\0') return;
+  bool to_stderr = strcmp(name, "-") == 0;
+  FILE *file = to_stderr ? stderr : fopen(name, "w");
+  if (file == NULL) {
+    fprintf(stderr, "tessera: stats: the file \"%s\" cannot be written: %s\n", name,
+            strerror(errno));
+    return;
+  }
+  tsr_stats stats = {.size = sizeof stats};
+  report_fill(heap, &stats);
+  report_write(file, &stats);
+  if (!to_stderr) fclose(file);
+}

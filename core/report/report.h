@@ -1,0 +1,22 @@
+/*
+ * What a heap tells about itself: one log line per collection, figures on request, one JSON object
+ * at its end. The collector calls in; nothing here calls back.
+ */
+#ifndef CORE_REPORT_REPORT_H
+#define CORE_REPORT_REPORT_H
+
+#include <tessera/heap.h>
+
+/* Builds heap->report. Errors: an unknown word in the log option, a statistics file that cannot be opened. */
+tsr_status report_open(tsr_heap *heap, tsr_error *error);
+void report_close(tsr_heap *heap);
+
+/* A collection is over; mutators run again. */
+void report_collection(tsr_heap *heap, const tsr_collection *collection);
+
+void report_fill(tsr_heap *heap, tsr_stats *stats);
+
+/* Writes the statistics where the option asks for them. */
+void report_statistics(tsr_heap *heap);
+
+#endif

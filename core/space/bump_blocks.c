@@ -1,0 +1,124 @@
+/*
+ * Blocks filled from the bottom.
+ */
+#include "core/space/bump_blocks.h"
+
+#include <string.h>
+
+#include "core/object/walk.h"
+
+/* A rest of a block smaller than this goes with the buffer before it. */
+#define BUFFER_LEAST_REST 256
+
+static void bump_blocks_check(const bump_blocks *blocks) {
+#ifdef TSR_CHECKS
+  const block_map *map = &blocks->heap->blocks;
+  uint32_t count = 0;
+  for (uint32_t i = blocks->first; i != BLOCK_NONE; i = block_map_at(map, i)->next) {
+    TSR_CHECK(block_map_spaces(map)[i] == blocks->space,
+              "a block in a space's list is the space's");
+    TSR_CHECK(block_map_at(map, i)->top_bytes <= BLOCK_BYTES, "a block's top lies in the block");
+    count++;
+  }
+  TSR_CHECK(count == bump_blocks_count(blocks), "a space counts its blocks");
+#else
+  (void)blocks;
+#endif
+}
+
+bool bump_blocks_open(bump_blocks *blocks, tsr_heap *heap, enum block_space space) {
+  *blocks = (bump_blocks){.heap = heap};
+  bump_blocks_reset(blocks, space);
+  return os_mutex_create(&blocks->lock);
+}
+
+void bump_blocks_close(bump_blocks *blocks) {
+  os_mutex_destroy(&blocks->lock);
+}
+
+static void bump_blocks_link(bump_blocks *blocks, uint32_t index) {
+  block_map_at(&blocks->heap->blocks, index)->next = blocks->first;
+  blocks->first = index;
+  os_atomic_store(&blocks->count, bump_blocks_count(blocks) + 1);
+}
+
+void bump_blocks_adopt(bump_blocks *blocks, uint32_t index) {
+  block_map_spaces(&blocks->heap->blocks)[index] = (unsigned char)blocks->space;
+  bump_blocks_link(blocks, index);
+}
+
+void bump_blocks_reset(bump_blocks *blocks, enum block_space space) {
+  blocks->space = space;
+  blocks->first = BLOCK_NONE;
+  blocks->current = BLOCK_NONE;
+  os_atomic_store(&blocks->count, 0);
+}
+
+uint32_t bump_blocks_add(bump_blocks *blocks) {
+  uint32_t index = block_map_acquire(&blocks->heap->blocks, 1, blocks->space);
+  if (index != BLOCK_NONE) bump_blocks_link(blocks, index);
+  return index;
+}
+
+static size_t bump_blocks_rest(const bump_blocks *blocks) {
+  if (blocks->current == BLOCK_NONE) return 0;
+  return BLOCK_BYTES - block_map_at(&blocks->heap->blocks, blocks->current)->top_bytes;
+}
+
+/* Makes a new block the current one, if the heap admits it. */
+static bool bump_blocks_renew(bump_blocks *blocks) {
+  tsr_heap *heap = blocks->heap;
+  os_mutex_lock(&heap->admission);
+  uint32_t index = heap_admits(heap, 1, 0) ? bump_blocks_add(blocks) : BLOCK_NONE;
+  os_mutex_unlock(&heap->admission);
+  if (index == BLOCK_NONE) return false;
+  blocks->current = index;
+  return true;
+}
+
+/*
+ * The rest of a block that a collection left half full is no free gift: a heap that came out of the
+ * collection larger than it may be would grow by such a rest with each one.
+ */
+static bool bump_blocks_have(bump_blocks *blocks, size_t least) {
+  if (bump_blocks_rest(blocks) >= least) return heap_admits(blocks->heap, 0, 0);
+  return bump_blocks_renew(blocks);
+}
+
+static bump_buffer bump_blocks_carve(bump_blocks *blocks, size_t preferred) {
+  block_map *map = &blocks->heap->blocks;
+  block *current = block_map_at(map, blocks->current);
+  size_t rest = BLOCK_BYTES - current->top_bytes;
+  size_t bytes = rest < preferred + BUFFER_LEAST_REST ? rest : preferred;
+  uintptr_t start = block_map_start(map, blocks->current) + current->top_bytes;
+  current->top_bytes += (uint32_t)bytes;
+  return (bump_buffer){.start = start, .end = start + bytes};
+}
+
+bool bump_blocks_take(bump_blocks *blocks, size_t least, size_t preferred, bump_buffer *taken) {
+  bool clean = false;
+  os_mutex_lock(&blocks->lock);
+  bool found = bump_blocks_have(blocks, least);
+  if (found) {
+    *taken = bump_blocks_carve(blocks, preferred < least ? least : preferred);
+    clean = (block_map_at(&blocks->heap->blocks, blocks->current)->flags & BLOCK_CLEAN) != 0;
+  }
+  os_mutex_unlock(&blocks->lock);
+  /* The buffer is this mutator's alone now: zero it outside the lock. */
+  if (found && !clean) memset((void *)taken->start, 0, taken->end - taken->start);
+  return found;
+}
+
+void bump_blocks_enumerate(const bump_blocks *blocks, tsr_object_callback callback, void *context) {
+  bump_blocks_check(blocks);
+  const tsr_heap *heap = blocks->heap;
+  for (uint32_t i = blocks->first; i != BLOCK_NONE; i = block_map_at(&heap->blocks, i)->next) {
+    uintptr_t at = block_map_start(&heap->blocks, i);
+    uintptr_t end = at + block_map_at(&heap->blocks, i)->top_bytes;
+    while ((at = object_walk_next(at, end)) < end) {
+      size_t bytes = object_walk_bytes(heap, (tsr_ref)at);
+      callback(context, (tsr_ref)at, bytes);
+      at += bytes;
+    }
+  }
+}

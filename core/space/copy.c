@@ -1,0 +1,162 @@
+/*
+ * The copy space.
+ */
+#include "core/space/copy.h"
+
+#include <string.h>
+
+#include "core/object/walk.h"
+
+/* A rest of a destination block smaller than this is given up. */
+#define TARGET_LEAST_REST 512
+
+static const copy_target copy_target_none = {.block = BLOCK_NONE};
+
+bool copy_space_open(copy_space *space, tsr_heap *heap) {
+  *space = (copy_space){.from_space = BLOCK_COPY_B, .from_first = BLOCK_NONE};
+  return bump_blocks_open(&space->to, heap, BLOCK_COPY_A);
+}
+
+void copy_space_close(copy_space *space) {
+  bump_blocks_close(&space->to);
+}
+
+/* ---- prepare: the roles change --------------------------------------------------------------- */
+
+void copy_space_prepare(copy_space *space) {
+  enum block_space to_space = space->from_space;
+  space->from_space = space->to.space;
+  space->from_first = space->to.first;
+  bump_blocks_reset(&space->to, to_space);
+  space->exhausted = false;
+}
+
+/* ---- trace: copying --------------------------------------------------------------------------- */
+
+static uintptr_t copy_align(uintptr_t address, const layout *l) {
+  uintptr_t align = l->align;
+  return ((address + l->align_offset + (align - 1)) & ~(align - 1)) - l->align_offset;
+}
+
+/* Room for an object, or 0. The gap before it is made of fillers. */
+static uintptr_t copy_target_fit(copy_target *target, const layout *l, size_t bytes) {
+  if (target->block == BLOCK_NONE) return 0;
+  uintptr_t result = copy_align(target->cursor, l);
+  if (result > target->end || bytes > target->end - result) return 0;
+  if (result != target->cursor) memset((void *)target->cursor, 0, result - target->cursor);
+  target->cursor = result + bytes;
+  return result;
+}
+
+static void copy_target_retire(const copy_space *space, copy_target *target) {
+  if (target->block == BLOCK_NONE) return;
+  block_map *map = &space->to.heap->blocks;
+  uintptr_t start = block_map_start(map, target->block);
+  block_map_at(map, target->block)->top_bytes = (uint32_t)(target->cursor - start);
+  *target = copy_target_none;
+}
+
+static bool copy_target_renew(copy_space *space, copy_target *target) {
+  if (space->exhausted) return false;
+  uint32_t index = bump_blocks_add(&space->to);
+  if (index == BLOCK_NONE) {
+    space->exhausted = true;
+    return false;
+  }
+  copy_target_retire(space, target);
+  uintptr_t start = block_map_start(&space->to.heap->blocks, index);
+  *target = (copy_target){.block = index, .cursor = start, .end = start + BLOCK_BYTES};
+  return true;
+}
+
+static uintptr_t copy_buffer_allocate_slow(copy_space *space, copy_buffer *targets, const layout *l,
+                                           size_t bytes) {
+  copy_target *main = &targets->main;
+  bool main_is_full = main->block == BLOCK_NONE || main->end - main->cursor < TARGET_LEAST_REST;
+  copy_target *target = main_is_full ? main : &targets->overflow;
+  uintptr_t result = main_is_full ? 0 : copy_target_fit(target, l, bytes);
+  if (result == 0 && copy_target_renew(space, target)) result = copy_target_fit(target, l, bytes);
+  /* Without another block, a smaller rest may still do. */
+  return result != 0 ? result : copy_target_fit(&targets->overflow, l, bytes);
+}
+
+static tsr_ref copy_space_keep(copy_space *space, tsr_ref object) {
+  block_map *map = &space->to.heap->blocks;
+  header_store(object, header_with_forward_bits(header_load(object), GC_STAYS));
+  block_map_at(map, block_map_index(map, (uintptr_t)object))->flags |= BLOCK_KEPT;
+  return object;
+}
+
+tsr_ref copy_space_evacuate(copy_space *space, copy_buffer *targets, tsr_ref object) {
+  tsr_heap *heap = space->to.heap;
+  const layout *l = layout_of(heap->layouts, object);
+  HEAP_ALWAYS_CHECK(heap, l != NULL, object,
+                    "a reachable object's layout is unknown: its header was never written, or "
+                    "overwritten, or the reference does not point to an object");
+  size_t bytes = layout_object_bytes(heap, l, object);
+  size_t to_block_end = BLOCK_BYTES - ((uintptr_t)object & (BLOCK_BYTES - 1));
+  HEAP_ALWAYS_CHECK(heap, bytes - 1 < to_block_end, object,
+                    "a reachable object's size runs past its block: its length was overwritten, "
+                    "or the reference does not point to an object");
+  uintptr_t target = copy_target_fit(&targets->main, l, bytes);
+  if (TSR_UNLIKELY(target == 0)) target = copy_buffer_allocate_slow(space, targets, l, bytes);
+  targets->live_bytes += bytes;
+  if (TSR_UNLIKELY(target == 0)) return copy_space_keep(space, object);
+  memcpy((void *)target, (const void *)object, bytes);
+  header_store(object, forwarding_word(heap->blocks.base, target));
+  return (tsr_ref)target;
+}
+
+uintptr_t copy_space_block_end(const copy_space *space, const copy_buffer *targets,
+                               uint32_t index) {
+  if (index == targets->main.block) return targets->main.cursor;
+  if (index == targets->overflow.block) return targets->overflow.cursor;
+  const block_map *map = &space->to.heap->blocks;
+  return block_map_start(map, index) + block_map_at(map, index)->top_bytes;
+}
+
+/* ---- release: from-space is freed, kept blocks change sides ------------------------------------- */
+
+/* Leaves only those objects in a kept block that stay; the rest becomes filler. */
+static void copy_block_rewrite(const tsr_heap *heap, uint32_t index) {
+  uintptr_t at = block_map_start(&heap->blocks, index);
+  uintptr_t end = at + block_map_at(&heap->blocks, index)->top_bytes;
+  while ((at = object_walk_next(at, end)) < end) {
+    tsr_ref object = (tsr_ref)at;
+    size_t bytes = object_walk_bytes(heap, object);
+    uint64_t header = header_load(object);
+    if (header_stays(header)) {
+      header_store(object, header_with_forward_bits(header, (enum gc_byte)0));
+    } else {
+      memset((void *)at, 0, bytes);
+    }
+    at += bytes;
+  }
+}
+
+static void copy_space_release_block(copy_space *space, uint32_t index) {
+  block_map *map = &space->to.heap->blocks;
+  block *b = block_map_at(map, index);
+  if ((b->flags & BLOCK_KEPT) == 0) {
+    block_map_release(map, index, 1);
+    return;
+  }
+  copy_block_rewrite(space->to.heap, index);
+  b->flags &= (uint8_t) ~(BLOCK_KEPT | BLOCK_RESCAN);
+  bump_blocks_adopt(&space->to, index);
+}
+
+void copy_space_release(copy_space *space, copy_buffer *targets) {
+  uint32_t partly_filled = targets->main.block;
+  copy_target_retire(space, &targets->main);
+  copy_target_retire(space, &targets->overflow);
+  /* Kept blocks are read through forwarding words into to-space, so they are rewritten before any
+     block of from-space is freed; freeing never touches to-space. */
+  const block_map *map = &space->to.heap->blocks;
+  for (uint32_t i = space->from_first, next; i != BLOCK_NONE; i = next) {
+    next = block_map_at(map, i)->next;
+    copy_space_release_block(space, i);
+  }
+  space->from_first = BLOCK_NONE;
+  space->to.current = partly_filled;
+}

@@ -1,0 +1,98 @@
+/*
+ * The large space.
+ */
+#include "core/space/large.h"
+
+#include <string.h>
+
+#include "core/object/walk.h"
+
+void large_space_open(large_space *space, tsr_heap *heap) {
+  *space = (large_space){.heap = heap, .first = BLOCK_NONE};
+}
+
+/* ---- allocation -------------------------------------------------------------------------------- */
+
+/* Blocks are aligned to more than any object may ask for, so only the offset needs padding. */
+static size_t large_padding(size_t align, size_t offset) {
+  return (size_t)-offset & (align - 1);
+}
+
+size_t large_space_blocks_for(size_t bytes, size_t align, size_t offset) {
+  size_t padding = large_padding(align, offset);
+  if (bytes > SIZE_MAX - padding - (BLOCK_BYTES - 1)) return 0;
+  size_t blocks = (padding + bytes + (BLOCK_BYTES - 1)) >> BLOCK_SHIFT;
+  return blocks < BLOCK_NONE ? blocks : 0;
+}
+
+/* Zeroes an object's part of those blocks that were used before. */
+static void large_zero(const block_map *map, uint32_t first, uintptr_t object, size_t bytes) {
+  uintptr_t end = object + bytes;
+  for (uint32_t i = first; block_map_start(map, i) < end; i++) {
+    if ((block_map_at(map, i)->flags & BLOCK_CLEAN) != 0) continue;
+    uintptr_t from = i == first ? object : block_map_start(map, i);
+    uintptr_t to = block_map_start(map, i) + BLOCK_BYTES;
+    memset((void *)from, 0, (to < end ? to : end) - from);
+  }
+}
+
+static uint32_t large_space_acquire(large_space *space, size_t blocks, size_t padding) {
+  block_map *map = &space->heap->blocks;
+  if (!heap_admits(space->heap, 0, blocks)) return BLOCK_NONE;
+  uint32_t first = block_map_acquire(map, (uint32_t)blocks, BLOCK_LARGE);
+  if (first == BLOCK_NONE) return BLOCK_NONE;
+  block *head = block_map_at(map, first);
+  head->top_bytes = (uint32_t)padding;
+  head->next = space->first;
+  space->first = first;
+  os_atomic_store(&space->blocks, large_space_blocks(space) + blocks);
+  return first;
+}
+
+uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, size_t offset) {
+  size_t blocks = large_space_blocks_for(bytes, align, offset);
+  if (blocks == 0) return 0;
+  os_mutex_lock(&space->heap->admission);
+  uint32_t first = large_space_acquire(space, blocks, large_padding(align, offset));
+  os_mutex_unlock(&space->heap->admission);
+  if (first == BLOCK_NONE) return 0;
+  uintptr_t object = (uintptr_t)large_space_object(space, first);
+  large_zero(&space->heap->blocks, first, object, bytes);
+  return object;
+}
+
+tsr_ref large_space_object(const large_space *space, uint32_t first) {
+  const block_map *map = &space->heap->blocks;
+  return (tsr_ref)(block_map_start(map, first) + block_map_at(map, first)->top_bytes);
+}
+
+/* ---- release ------------------------------------------------------------------------------------ */
+
+size_t large_space_release(large_space *space) {
+  block_map *map = &space->heap->blocks;
+  size_t live_bytes = 0;
+  uint32_t *link = &space->first;
+  while (*link != BLOCK_NONE) {
+    uint32_t index = *link;
+    block *b = block_map_at(map, index);
+    if ((b->flags & BLOCK_REACHED) != 0) {
+      b->flags &= (uint8_t) ~(BLOCK_REACHED | BLOCK_RESCAN);
+      live_bytes += object_walk_bytes(space->heap, large_space_object(space, index));
+      link = &b->next;
+    } else {
+      uint32_t run = b->run_blocks;
+      *link = b->next;
+      os_atomic_store(&space->blocks, large_space_blocks(space) - run);
+      block_map_release(map, index, run);
+    }
+  }
+  return live_bytes;
+}
+
+void large_space_enumerate(const large_space *space, tsr_object_callback callback, void *context) {
+  const block_map *map = &space->heap->blocks;
+  for (uint32_t i = space->first; i != BLOCK_NONE; i = block_map_at(map, i)->next) {
+    tsr_ref object = large_space_object(space, i);
+    callback(context, object, object_walk_bytes(space->heap, object));
+  }
+}

@@ -1,0 +1,49 @@
+/*
+ * The large space: each object has a run of blocks of its own and never moves. A flag in the first
+ * block's descriptor says whether the trace has reached it; what was not reached is freed.
+ */
+#ifndef CORE_SPACE_LARGE_H
+#define CORE_SPACE_LARGE_H
+
+#include "core/heap/heap.h"
+
+typedef struct large_space {
+  tsr_heap *heap;
+  uint32_t first; /* list of first blocks, newest first; under the heap's admission lock, or by
+                            the collecting thread in a pause */
+  os_atomic_word blocks; /* in all runs; read by any thread that sizes the heap */
+} large_space;
+
+void large_space_open(large_space *space, tsr_heap *heap);
+
+/* Blocks that an object would take; 0: more than any heap has. */
+size_t large_space_blocks_for(size_t bytes, size_t align, size_t offset);
+
+/* A zeroed object such that (result + offset) % align == 0, or 0 when the heap does not admit it
+   without a collection, or no run can be had. */
+uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, size_t offset);
+
+/* The object whose first block this is. */
+tsr_ref large_space_object(const large_space *space, uint32_t first);
+
+/* Whether `object` is the start of a large object that the trace reaches now for the first time. */
+static inline bool large_space_reach(large_space *space, tsr_ref object) {
+  block_map *map = &space->heap->blocks;
+  uint32_t index = block_map_index(map, (uintptr_t)object);
+  block *b = block_map_at(map, index);
+  if ((b->flags & BLOCK_REACHED) != 0) return false;
+  if (block_map_start(map, index) + b->top_bytes != (uintptr_t)object) return false;
+  b->flags |= BLOCK_REACHED;
+  return true;
+}
+
+static inline size_t large_space_blocks(const large_space *space) {
+  return os_atomic_load(&space->blocks);
+}
+
+/* Frees what was not reached; returns the bytes of what was. World stopped. */
+size_t large_space_release(large_space *space);
+
+void large_space_enumerate(const large_space *space, tsr_object_callback callback, void *context);
+
+#endif

@@ -1,0 +1,323 @@
+/*
+ * Roots that belong to the whole heap.
+ *
+ * Global handles are slots of one table that grows in place; a bitmap says which are in use and the
+ * free ones form a list through their own words. Ranges are sorted by address, so that overlaps are
+ * found by one search.
+ */
+#include "core/trace/roots.h"
+
+#include <string.h>
+
+#include "core/object/reference.h"
+#include "core/os/error.h"
+
+#define HANDLES_MOST    ((size_t)1 << 24)
+#define HANDLE_NONE     UINT64_MAX
+#define ROOT_NAME_BYTES 48
+
+typedef struct root_range {
+  tsr_slot *first;
+  size_t count;
+  char name[ROOT_NAME_BYTES];
+} root_range;
+
+struct roots {
+  os_mutex lock; /* guards all that follows; the collector needs it not, the world is stopped */
+  memory_table handles;     /* tsr_slot each */
+  memory_table handle_bits; /* a bit per handle: in use */
+  size_t handle_count;      /* ever used */
+  uint64_t handle_free;     /* index of the first free one, or HANDLE_NONE */
+  root_range *ranges;       /* sorted by address */
+  size_t range_count, range_capacity;
+  tsr_native_stack **stacks;
+  size_t stack_count, stack_capacity;
+};
+
+/* ---- opening ------------------------------------------------------------------------------------ */
+
+tsr_status roots_open(tsr_heap *heap, tsr_error *error) {
+  memory_account *account = &heap->account;
+  struct roots *roots = segment_request(account, MEMORY_INSTANCE, sizeof *roots);
+  if (roots == NULL) goto no_memory;
+  roots->handle_free = HANDLE_NONE;
+  if (!os_mutex_create(&roots->lock)) goto no_lock;
+  if (!memory_table_create(&roots->handles, account, MEMORY_HANDLES,
+                           HANDLES_MOST * sizeof(tsr_slot))) {
+    goto no_handles;
+  }
+  if (!memory_table_create(&roots->handle_bits, account, MEMORY_HANDLES, HANDLES_MOST / 8)) {
+    goto no_bits;
+  }
+  heap->roots = roots;
+  return TSR_OK;
+
+no_bits:
+  memory_table_destroy(&roots->handles);
+no_handles:
+  os_mutex_destroy(&roots->lock);
+no_lock:
+  segment_release(account, MEMORY_INSTANCE, roots, sizeof *roots);
+no_memory:
+  return heap_no_memory(heap, error);
+}
+
+void roots_close(tsr_heap *heap) {
+  struct roots *roots = heap->roots;
+  memory_account *account = &heap->account;
+  segment_release(account, MEMORY_ROOTS, roots->stacks,
+                  roots->stack_capacity * sizeof *roots->stacks);
+  segment_release(account, MEMORY_ROOTS, roots->ranges,
+                  roots->range_capacity * sizeof *roots->ranges);
+  memory_table_destroy(&roots->handle_bits);
+  memory_table_destroy(&roots->handles);
+  os_mutex_destroy(&roots->lock);
+  segment_release(account, MEMORY_INSTANCE, roots, sizeof *roots);
+  heap->roots = NULL;
+}
+
+/* ---- global handles ------------------------------------------------------------------------------ */
+
+static tsr_slot *handle_slots(const struct roots *roots) {
+  return (tsr_slot *)(void *)roots->handles.base;
+}
+
+static uint64_t *handle_bits(const struct roots *roots) {
+  return (uint64_t *)(void *)roots->handle_bits.base;
+}
+
+static bool handle_is_used(const struct roots *roots, size_t index) {
+  return ((handle_bits(roots)[index / 64] >> (index % 64)) & 1) != 0;
+}
+
+/* Index of a handle that is free, or HANDLE_NONE. */
+static uint64_t handle_take(struct roots *roots) {
+  uint64_t index = roots->handle_free;
+  if (index != HANDLE_NONE) {
+    roots->handle_free = handle_slots(roots)[index].word;
+    return index;
+  }
+  size_t next = roots->handle_count;
+  if (!memory_table_extend(&roots->handle_bits, (next / 64 + 1) * sizeof(uint64_t))) {
+    return HANDLE_NONE;
+  }
+  if (!memory_table_extend(&roots->handles, (next + 1) * sizeof(tsr_slot))) return HANDLE_NONE;
+  return roots->handle_count++;
+}
+
+/* Whether a word reads as a reference into the heap's range where no object can be. */
+static bool handle_word_dangles(tsr_heap *heap, uint64_t word) {
+  uintptr_t address = reference_address(&heap->references, word);
+  size_t range_bytes = (size_t)heap->blocks.block_count * BLOCK_BYTES;
+  return address - heap->blocks.base < range_bytes && !block_map_contains(&heap->blocks, address);
+}
+
+tsr_slot *roots_handle_new(tsr_heap *heap, uint64_t word, tsr_error *error) {
+  struct roots *roots = heap->roots;
+  if (handle_word_dangles(heap, word)) {
+    error_set(error, TSR_INVALID_ARGUMENT,
+              "the word 0x%llx refers to a part of the heap that holds no object: a reference "
+              "that was not kept in a root, or no reference at all",
+              (unsigned long long)word);
+    return NULL;
+  }
+  os_mutex_lock(&roots->lock);
+  uint64_t index = handle_take(roots);
+  if (index != HANDLE_NONE) {
+    handle_slots(roots)[index].word = word;
+    handle_bits(roots)[index / 64] |= (uint64_t)1 << (index % 64);
+  }
+  os_mutex_unlock(&roots->lock);
+  if (index != HANDLE_NONE) return &handle_slots(roots)[index];
+  error_set(error, TSR_OUT_OF_MEMORY, "no memory for another handle within the heap's maximum");
+  return NULL;
+}
+
+static bool handle_release(struct roots *roots, const tsr_slot *handle) {
+  uintptr_t offset = (uintptr_t)handle - (uintptr_t)roots->handles.base;
+  size_t index = offset / sizeof(tsr_slot);
+  if (offset % sizeof(tsr_slot) != 0 || index >= roots->handle_count) return false;
+  if (!handle_is_used(roots, index)) return false;
+  handle_bits(roots)[index / 64] &= ~((uint64_t)1 << (index % 64));
+  handle_slots(roots)[index].word = roots->handle_free;
+  roots->handle_free = index;
+  return true;
+}
+
+tsr_status roots_handle_free(tsr_heap *heap, tsr_slot *handle, tsr_error *error) {
+  struct roots *roots = heap->roots;
+  os_mutex_lock(&roots->lock);
+  bool released = handle_release(roots, handle);
+  os_mutex_unlock(&roots->lock);
+  if (released) return TSR_OK;
+  return error_set(error, TSR_INVALID_ARGUMENT,
+                   "%p is no live handle of this heap: freed already, or another heap's",
+                   (void *)handle);
+}
+
+static void handles_visit(struct roots *roots, tsr_visitor *visitor) {
+  for (size_t word = 0; word * 64 < roots->handle_count; word++) {
+    for (uint64_t bits = handle_bits(roots)[word]; bits != 0; bits &= bits - 1) {
+      size_t index = word * 64 + (size_t)__builtin_ctzll(bits);
+      visitor_visit(visitor, &handle_slots(roots)[index], 1);
+    }
+  }
+}
+
+/* ---- ranges ---------------------------------------------------------------------------------------- */
+
+/* Index of the first range that begins at or after `first`. */
+static size_t range_position(const struct roots *roots, const tsr_slot *first) {
+  size_t low = 0;
+  size_t high = roots->range_count;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    if ((uintptr_t)roots->ranges[middle].first < (uintptr_t)first) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+static bool range_overlaps(const struct roots *roots, size_t position, const tsr_slot *first,
+                           size_t count) {
+  const root_range *before = position > 0 ? &roots->ranges[position - 1] : NULL;
+  const root_range *after = position < roots->range_count ? &roots->ranges[position] : NULL;
+  return (before != NULL && (uintptr_t)(before->first + before->count) > (uintptr_t)first) ||
+         (after != NULL && (uintptr_t)(first + count) > (uintptr_t)after->first);
+}
+
+/* Makes room for one more entry of a table of roots. */
+static bool roots_make_room(tsr_heap *heap, void **table, size_t entry_bytes, size_t count,
+                            size_t *capacity) {
+  if (count < *capacity) return true;
+  size_t more = *capacity == 0 ? 8 : 2 * *capacity;
+  void *grown = segment_grow(&heap->account, MEMORY_ROOTS, *table, *capacity * entry_bytes,
+                             more * entry_bytes);
+  if (grown == NULL) return false;
+  *table = grown;
+  *capacity = more;
+  return true;
+}
+
+static tsr_status range_insert(tsr_heap *heap, tsr_slot *first, size_t count, const char *name,
+                               tsr_error *error) {
+  struct roots *roots = heap->roots;
+  size_t position = range_position(roots, first);
+  if (range_overlaps(roots, position, first, count)) {
+    return error_set(error, TSR_BUSY, "the %zu slots at %p overlap a registered range", count,
+                     (void *)first);
+  }
+  void *table = roots->ranges;
+  if (!roots_make_room(heap, &table, sizeof *roots->ranges, roots->range_count,
+                       &roots->range_capacity)) {
+    return error_set(error, TSR_OUT_OF_MEMORY, "no memory to register another root range");
+  }
+  roots->ranges = table;
+  root_range *place = &roots->ranges[position];
+  memmove(place + 1, place, (roots->range_count - position) * sizeof *place);
+  *place = (root_range){.first = first, .count = count};
+  if (name != NULL) strncpy(place->name, name, ROOT_NAME_BYTES - 1);
+  roots->range_count++;
+  return TSR_OK;
+}
+
+tsr_status roots_add_range(tsr_heap *heap, tsr_slot *first, size_t count, const char *name,
+                           tsr_error *error) {
+  if (first == NULL || (uintptr_t)first % sizeof(tsr_slot) != 0 || count == 0 ||
+      count > (SIZE_MAX - (uintptr_t)first) / sizeof(tsr_slot)) {
+    return error_set(error, TSR_INVALID_ARGUMENT,
+                     "a root range is 8-byte aligned memory of at least one slot; got %zu at %p",
+                     count, (void *)first);
+  }
+  os_mutex_lock(&heap->roots->lock);
+  tsr_status status = range_insert(heap, first, count, name, error);
+  os_mutex_unlock(&heap->roots->lock);
+  return status;
+}
+
+tsr_status roots_remove_range(tsr_heap *heap, const tsr_slot *first, tsr_error *error) {
+  struct roots *roots = heap->roots;
+  os_mutex_lock(&roots->lock);
+  size_t position = range_position(roots, first);
+  bool found = position < roots->range_count && roots->ranges[position].first == first;
+  if (found) {
+    roots->range_count--;
+    root_range *place = &roots->ranges[position];
+    memmove(place, place + 1, (roots->range_count - position) * sizeof *place);
+  }
+  os_mutex_unlock(&roots->lock);
+  if (found) return TSR_OK;
+  return error_set(error, TSR_INVALID_ARGUMENT, "no root range begins at %p", (const void *)first);
+}
+
+/* ---- native stacks ----------------------------------------------------------------------------------- */
+
+static size_t stack_find(const struct roots *roots, const tsr_native_stack *stack) {
+  size_t i = 0;
+  while (i < roots->stack_count && roots->stacks[i] != stack)
+    i++;
+  return i;
+}
+
+static tsr_status stack_insert(tsr_heap *heap, tsr_native_stack *stack, tsr_error *error) {
+  struct roots *roots = heap->roots;
+  if (stack_find(roots, stack) < roots->stack_count) {
+    return error_set(error, TSR_BUSY, "the native stack at %p is registered already",
+                     (void *)stack);
+  }
+  void *table = roots->stacks;
+  if (!roots_make_room(heap, &table, sizeof *roots->stacks, roots->stack_count,
+                       &roots->stack_capacity)) {
+    return error_set(error, TSR_OUT_OF_MEMORY, "no memory to register another native stack");
+  }
+  roots->stacks = table;
+  roots->stacks[roots->stack_count++] = stack;
+  return TSR_OK;
+}
+
+tsr_status roots_add_stack(tsr_heap *heap, tsr_native_stack *stack, tsr_error *error) {
+  if (stack == NULL || stack->top == NULL) {
+    return error_set(error, TSR_INVALID_ARGUMENT, "a native stack needs a place for its top");
+  }
+  if ((stack->base == NULL) != (*stack->top == NULL) || *stack->top < stack->base) {
+    return error_set(error, TSR_INVALID_ARGUMENT, "a native stack's top lies below its base");
+  }
+  os_mutex_lock(&heap->roots->lock);
+  tsr_status status = stack_insert(heap, stack, error);
+  os_mutex_unlock(&heap->roots->lock);
+  return status;
+}
+
+tsr_status roots_remove_stack(tsr_heap *heap, const tsr_native_stack *stack, tsr_error *error) {
+  struct roots *roots = heap->roots;
+  os_mutex_lock(&roots->lock);
+  size_t i = stack_find(roots, stack);
+  bool found = i < roots->stack_count;
+  if (found) roots->stacks[i] = roots->stacks[--roots->stack_count];
+  os_mutex_unlock(&roots->lock);
+  if (found) return TSR_OK;
+  return error_set(error, TSR_INVALID_ARGUMENT, "the native stack at %p is not registered",
+                   (const void *)stack);
+}
+
+static void stack_visit(tsr_native_stack *stack, tsr_visitor *visitor) {
+  tsr_slot *top = *stack->top;
+  if (top > stack->base) visitor_visit(visitor, stack->base, (size_t)(top - stack->base));
+  if (stack->clean_below != NULL) *stack->clean_below = top;
+}
+
+/* ---- visiting ------------------------------------------------------------------------------------------ */
+
+void roots_visit(tsr_heap *heap, tsr_visitor *visitor) {
+  struct roots *roots = heap->roots;
+  handles_visit(roots, visitor);
+  for (size_t i = 0; i < roots->range_count; i++) {
+    visitor_visit(visitor, roots->ranges[i].first, roots->ranges[i].count);
+  }
+  for (size_t i = 0; i < roots->stack_count; i++)
+    stack_visit(roots->stacks[i], visitor);
+  if (heap->binding->scan_heap_roots != NULL) heap->binding->scan_heap_roots(heap->vm, visitor);
+}

@@ -1,0 +1,38 @@
+/*
+ * A VM with threads of its own: stop, resume and block over one mutex and one condition variable,
+ * in place of Tessera's cooperative safepoints. `running` counts the mutators in managed code; a
+ * mutator that stops, parks or goes native takes itself out of the count.
+ */
+#ifndef CONFORMANCE_OWN_THREADS_H
+#define CONFORMANCE_OWN_THREADS_H
+
+#include "testvm.h"
+
+#define OWN_MAX 16
+
+typedef struct own_threads {
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  atomic_bool stopping;
+  unsigned running;               /* under lock */
+  unsigned stops, resumes;        /* under lock */
+  unsigned blocks;                /* under lock */
+  unsigned overlapping_stops;     /* under lock: must stay 0 */
+  unsigned pairs_left;            /* registered or own pairs that were not zero at resume */
+  tsr_mutator *mutators[OWN_MAX]; /* under lock; looked at with the world stopped */
+  tsr_bump_pointer *registered[OWN_MAX];
+  tsr_bump_pointer *unregistered[OWN_MAX]; /* revoked by the VM itself, in resume */
+} own_threads;
+
+/* Puts the three callbacks into the VM's binding, and itself into vm->extra. */
+void own_install(own_threads *own, testvm *vm);
+void own_destroy(own_threads *own);
+
+/* The calling thread's mutator enters and leaves managed code; `index` is its place in the table. */
+void own_attach(own_threads *own, tsr_mutator *m, unsigned index);
+void own_detach(own_threads *own, unsigned index);
+void own_enter_native(own_threads *own);
+void own_leave_native(own_threads *own);
+void own_safepoint(own_threads *own);
+
+#endif

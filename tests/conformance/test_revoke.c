@@ -1,0 +1,212 @@
+/*
+ * A002-05: after a collection every cached pair of every mutator is zero before any mutator runs.
+ *
+ * The points of observation are free of races. Under Tessera's own safepoints each thread looks at
+ * its own pairs when it comes out of the collection; under a VM's own resume_mutators all pairs of
+ * all threads are looked at with the world still stopped (own_threads.c), and that function also
+ * revokes the pairs that Tessera was never told of. A second reading is the memory itself: each
+ * thread keeps a list that a buffer used twice would tear.
+ */
+#include "own_threads.h"
+
+#include <sched.h>
+
+#define THREADS 8
+#define ROUNDS  5
+
+static bool is_zero(const tsr_bump_pointer *pair) {
+  return pair->cursor == 0 && pair->limit == 0;
+}
+
+static bool own_pairs_are_zero(const tsr_mutator *m) {
+  for (unsigned k = 0; k < TSR_BUMP_POINTERS; k++) {
+    if (!is_zero(&m->bump[k])) return false;
+  }
+  return true;
+}
+
+/* A pair in front of the list that `head` roots, allocated from `pair`. */
+static bool push_pair(vm_thread *self, tsr_bump_pointer *pair, tsr_slot *head, uint64_t value) {
+  void *memory = tsr_alloc_cached(self->m, pair, 24);
+  if (memory == NULL) return false;
+  vm_init_object(memory, PAIR, 0, 0);
+  tsr_post_alloc_default(self->m, memory, 24);
+  vm_set(self->m, (tsr_ref)memory, 1, FIXNUM(value));
+  vm_set(self->m, (tsr_ref)memory, 2, head->word);
+  head->word = vm_word(memory);
+  return true;
+}
+
+/* The list counts down from n - 1 to 0. */
+static bool counts_down(vm_thread *self, uint64_t head, uint64_t n) {
+  while (n-- > 0) {
+    if (head == 0 || vm_get(self->m, vm_ref(head), 1) != FIXNUM(n)) return false;
+    head = vm_get(self->m, vm_ref(head), 2);
+  }
+  return head == 0;
+}
+
+static void take_turns(vm_thread *self) {
+  pthread_barrier_t *barrier = self->arg;
+  testvm *vm = self->vm;
+  tsr_slot *head = tsr_local(self->m, 0);
+  tsr_bump_pointer cached;
+  uint64_t n = 0;
+  EXPECT(self, tsr_register_bump_pointer(self->m, &cached, NULL) == TSR_OK);
+  for (unsigned turn = 0; turn < ROUNDS * THREADS; turn++) {
+    for (unsigned i = 0; i < 100; i++) {
+      EXPECT(self, push_pair(self, i % 2 == 0 ? &cached : &self->m->bump[0], head, n++));
+    }
+    EXPECT(self, !is_zero(&cached) && !is_zero(&self->m->bump[0]));
+    vm_wait(self->m, barrier);
+    if (turn % THREADS == self->index) {
+      tsr_status status = tsr_collect(self->m, NULL);
+      EXPECT(self, status == (vm_collects ? TSR_OK : TSR_UNSUPPORTED));
+    } else if (vm_collects) {
+      while (vm->ended <= turn) {
+        tsr_safepoint(self->m);
+        sched_yield();
+      }
+      tsr_safepoint(self->m);
+    }
+    EXPECT(self, !vm_collects || (is_zero(&cached) && own_pairs_are_zero(self->m)));
+    EXPECT(self, counts_down(self, head->word, n));
+    vm_wait(self->m, barrier);
+  }
+  EXPECT(self, tsr_unregister_bump_pointer(self->m, &cached, NULL) == TSR_OK);
+}
+
+START_TEST(a002_05_each_thread_triggers_in_turn) {
+  testvm vm;
+  vm_open(&vm, "64M");
+  pthread_barrier_t barrier;
+  pthread_barrier_init(&barrier, NULL, THREADS);
+  vm_threads(&vm, THREADS, take_turns, &barrier);
+  ck_assert_uint_eq(vm.ended, vm_collects ? ROUNDS * THREADS : 0);
+  pthread_barrier_destroy(&barrier);
+  vm_stop(&vm);
+}
+END_TEST
+
+/* ---- a VM that resumes by itself ----------------------------------------------------------- */
+
+typedef struct own_run {
+  own_threads own;
+  pthread_barrier_t barrier;
+} own_run;
+
+static void own_wait(own_run *run) {
+  own_enter_native(&run->own);
+  pthread_barrier_wait(&run->barrier);
+  own_leave_native(&run->own);
+}
+
+/*
+ * The third pair is the VM's alone: it takes over what is left in the mutator's own pair, which is
+ * then empty, and hands it back when it misses.
+ */
+static void *from_unregistered(tsr_mutator *m, tsr_bump_pointer *pair, size_t size) {
+  if (pair->cursor != 0 && pair->cursor + size <= pair->limit) {
+    void *result = (void *)pair->cursor;
+    pair->cursor += size;
+    return result;
+  }
+  if (pair->cursor != 0) m->bump[0] = *pair;
+  *pair = (tsr_bump_pointer){0, 0};
+  void *result = tsr_alloc(m, size, 8, 0, TSR_DEFAULT);
+  *pair = m->bump[0];
+  m->bump[0] = (tsr_bump_pointer){0, 0};
+  return result;
+}
+
+static void own_turns(vm_thread *self) {
+  own_run *run = self->arg;
+  tsr_slot *head = tsr_local(self->m, 0);
+  tsr_bump_pointer registered;
+  tsr_bump_pointer unregistered = {0, 0};
+  uint64_t n = 0;
+  EXPECT(self, tsr_register_bump_pointer(self->m, &registered, NULL) == TSR_OK);
+  own_attach(&run->own, self->m, self->index);
+  run->own.registered[self->index] = &registered;
+  run->own.unregistered[self->index] = &unregistered;
+  own_wait(run);
+  for (unsigned turn = 0; turn < ROUNDS * THREADS; turn++) {
+    for (unsigned i = 0; i < 50; i++) {
+      EXPECT(self, push_pair(self, &registered, head, n++));
+      void *memory = from_unregistered(self->m, &unregistered, 24);
+      EXPECT(self, memory != NULL);
+      vm_init_object(memory, PAIR, 0, 0);
+      vm_set(self->m, (tsr_ref)memory, 1, FIXNUM(n++));
+      vm_set(self->m, (tsr_ref)memory, 2, head->word);
+      head->word = vm_word(memory);
+      own_safepoint(&run->own);
+    }
+    own_wait(run);
+    if (turn % THREADS == self->index) {
+      EXPECT(self, tsr_collect(self->m, NULL) == (vm_collects ? TSR_OK : TSR_UNSUPPORTED));
+      EXPECT(self, !vm_collects || (is_zero(&registered) && is_zero(&unregistered)));
+    }
+    own_safepoint(&run->own);
+    EXPECT(self, counts_down(self, head->word, n));
+    own_wait(run);
+  }
+  EXPECT(self, tsr_unregister_bump_pointer(self->m, &registered, NULL) == TSR_OK);
+  own_detach(&run->own, self->index);
+}
+
+START_TEST(a002_05_every_pair_at_the_vms_own_resume) {
+  testvm vm;
+  own_run run;
+  vm_init_calm(&vm);
+  vm_pin(&vm, "heap_max", "64M");
+  own_install(&run.own, &vm);
+  pthread_barrier_init(&run.barrier, NULL, THREADS);
+  vm_start_heap(&vm);
+  vm_threads(&vm, THREADS, own_turns, &run);
+  ck_assert_uint_eq(run.own.pairs_left, 0);
+  ck_assert_uint_eq(run.own.overlapping_stops, 0);
+  ck_assert_uint_eq(run.own.stops, vm_collects ? ROUNDS * THREADS : 0);
+  ck_assert_uint_eq(run.own.resumes, run.own.stops);
+  pthread_barrier_destroy(&run.barrier);
+  vm_stop(&vm);
+  own_destroy(&run.own);
+}
+END_TEST
+
+/* Collections that nobody asked for: the thread that runs out of memory triggers. */
+static void allocate_much(vm_thread *self) {
+  tsr_slot *head = tsr_local(self->m, 0);
+  tsr_bump_pointer cached;
+  EXPECT(self, tsr_register_bump_pointer(self->m, &cached, NULL) == TSR_OK);
+  unsigned lists = vm_collects ? 40 : 1;
+  for (unsigned list = 0; list < lists; list++) {
+    head->word = 0;
+    for (uint64_t n = 0; n < 5000; n++) {
+      EXPECT(self, push_pair(self, n % 3 == 0 ? &self->m->bump[0] : &cached, head, n));
+      tsr_safepoint(self->m);
+    }
+    EXPECT(self, counts_down(self, head->word, 5000));
+  }
+  EXPECT(self, tsr_unregister_bump_pointer(self->m, &cached, NULL) == TSR_OK);
+}
+
+START_TEST(a002_05_collections_from_misses) {
+  testvm vm;
+  vm_init(&vm);
+  vm_pin(&vm, "heap_max", "8M");
+  vm_start(&vm);
+  vm_threads(&vm, THREADS, allocate_much, NULL);
+  ck_assert(!vm_collects || vm.ended > 1);
+  vm_stop(&vm);
+}
+END_TEST
+
+static void add(TCase *tests) {
+  tcase_add_test(tests, a002_05_each_thread_triggers_in_turn);
+  tcase_add_test(tests, a002_05_every_pair_at_the_vms_own_resume);
+  tcase_add_test(tests, a002_05_collections_from_misses);
+}
+
+int main(void) {
+  return vm_main("revoke", add);
+}

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Shows that citations.sh finds what it should: sh citations_self_test.sh WORK_DIRECTORY
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+tree=$1/citations
+failures=0
+
+plant() { # FILE TEXT
+  rm -rf "$tree"
+  mkdir -p "$tree/docs/design" "$tree/$(dirname "$1")"
+  printf '# Notes\n\n## gc-byte\n\nText.\n' >"$tree/docs/design/object.md"
+  printf '| A002-04 | asks | now |\n| F21 | asks | now |\n' >"$tree/docs/requirements.md"
+  printf '/* first line */\n/* %s */\n' "$2" >"$tree/$1"
+}
+
+must_find() {
+  plant "$1" "$2"
+  if result=$(sh "$here/citations.sh" "$tree"); then
+    echo "not found: $2 in $1"
+    failures=$((failures + 1))
+  else
+    case $result in
+    "$1:2: "*) echo "found: $result" ;;
+    *) echo "wrong place: $result"; failures=$((failures + 1)) ;;
+    esac
+  fi
+}
+
+must_pass() {
+  plant "$1" "$2"
+  if ! result=$(sh "$here/citations.sh" "$tree"); then
+    echo "wrongly found: $result"
+    failures=$((failures + 1))
+  fi
+}
+
+must_find core/heap/a.c 'see [design: no-such-tag].'
+must_find core/heap/a.c 'see [design: gc-'
+must_find tests/unit/a.c 'good [design: gc-byte], bad [design: gc-bit]'
+must_find tests/unit/a.c 'one good, one bad [design: gc-byte, gc-bit]'
+must_find tests/unit/a.c 'A002-99'
+must_find tests/unit/a.c 'A002-04 and F77'
+must_pass core/heap/a.c 'see [design: gc-byte].'
+must_pass tests/unit/a.c 'A002-04 (F21)'
+must_pass tests/unit/a.c '0xF77, IDF77, F777 and BA002-99 are no citations'
+
+rm -rf "$tree"
+[ "$failures" -eq 0 ] || { echo "$failures failures"; exit 1; }

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Each public header compiles alone, as C11 and as C++17: sh public_headers.sh ROOT COMPILER...
+#
+# Compilers that are not there are named and passed over; none at all of a language is a failure.
+set -eu
+
+root=$1
+shift
+warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
+c_compilers=0
+cxx_compilers=0
+compiled=0
+
+compile_all() { # COMPILER LANGUAGE STANDARD
+  for header in "$root"/api/include/tessera/*.h; do
+    name=tessera/$(basename "$header")
+    # shellcheck disable=SC2086
+    printf '#include <%s>\n#include <%s>\n' "$name" "$name" |
+      "$1" -x "$2" -std="$3" $warnings -I"$root/api/include" -fsyntax-only - ||
+      { echo "<$name> does not compile alone with $1 -std=$3"; exit 1; }
+    compiled=$((compiled + 1))
+  done
+}
+
+for compiler in "$@"; do
+  if ! command -v "$compiler" >/dev/null; then
+    echo "not here: $compiler"
+    continue
+  fi
+  case $compiler in
+  *++*)
+    compile_all "$compiler" c++ c++17
+    cxx_compilers=$((cxx_compilers + 1))
+    ;;
+  *)
+    compile_all "$compiler" c c11
+    c_compilers=$((c_compilers + 1))
+    ;;
+  esac
+done
+
+if [ "$c_compilers" -eq 0 ] || [ "$cxx_compilers" -eq 0 ]; then
+  echo "needs a C and a C++ compiler"
+  exit 1
+fi
+echo "$compiled compilations: every header stands alone"
