@@ -1,0 +1,32 @@
+/* main.c - tessera-bench: one program, one subcommand per benchmark. */
+#include "bench.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct bench_command commands[] = {
+    {"alloc", "time and instructions per allocation, by the way the code gets at its buffer",
+     bench_alloc},
+};
+
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void list_commands(FILE *out) {
+  fprintf(out, "usage: tessera-bench COMMAND [options]; tessera-bench COMMAND --help\n\n");
+  for (int i = 0; i < COMMANDS; i++) {
+    fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+  }
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2 || strcmp(argv[1], "--help") == 0) {
+    list_commands(argc < 2 ? stderr : stdout);
+    return argc < 2 ? 2 : 0;
+  }
+  for (int i = 0; i < COMMANDS; i++) {
+    if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+  }
+  fprintf(stderr, "tessera-bench: no command \"%s\"\n", argv[1]);
+  list_commands(stderr);
+  return 2;
+}
