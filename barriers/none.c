@@ -17,4 +17,4 @@ static void barrier_none_slow(tsr_mutator *mutator, tsr_ref object, tsr_slot *sl
   heap_report(mutator->heap, mutator, &error);
 }
 
-const struct barrier barrier_none = {.name = "none", .slow = barrier_none_slow};
+const struct barrier barrier_none = {.slow = barrier_none_slow};

@@ -21,7 +21,6 @@ const struct plan plan_nogc = {
     .summary = "never collects",
     .preference = 1,
     .offers = TSR_NEEDS_NON_MOVING,
-    .spaces = PLAN_ARENA_SPACE | PLAN_LARGE_SPACE,
     .default_space = PLAN_ARENA_SPACE,
     .least_blocks = 1,
     .allocators = {[TSR_DEFAULT] = TSR_ALLOCATOR_BUMP, [TSR_LARGE] = TSR_ALLOCATOR_CALL},

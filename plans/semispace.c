@@ -73,7 +73,6 @@ const struct plan plan_semispace = {
     .requires = TSR_DOES_SAFEPOINTS | TSR_DOES_UPDATABLE_SLOTS,
     .collects = true,
     .moves_objects = true,
-    .spaces = PLAN_COPY_SPACE | PLAN_LARGE_SPACE,
     .default_space = PLAN_COPY_SPACE,
     .least_blocks = 1 + 1 + SEMISPACE_MARGIN_BLOCKS,
     .allocators = {[TSR_DEFAULT] = TSR_ALLOCATOR_BUMP, [TSR_LARGE] = TSR_ALLOCATOR_CALL},

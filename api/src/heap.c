@@ -81,7 +81,7 @@ tsr_heap *tsr_heap_create(const tsr_binding *binding, void *vm, const tsr_option
   const struct plan *plan = plan_choose(binding, resolved.values.plan, error);
   if (plan == NULL) return NULL;
   tsr_heap *heap = instance_create(binding, vm, &resolved, plan, error);
-  if (heap != NULL && resolved.values.help != 0) options_print_help(&heap->options);
+  if (heap != NULL && resolved.values.help != 0) options_print_help(&heap->options, plan);
   return heap;
 }
 
@@ -127,8 +127,7 @@ tsr_status tsr_enumerate_objects(tsr_mutator *mutator, tsr_object_callback callb
   if (callback == NULL) {
     return error_set(error, TSR_INVALID_ARGUMENT, "tsr_enumerate_objects: the callback is NULL");
   }
-  collection_enumerate(mutator, callback, context);
-  return TSR_OK;
+  return collection_enumerate(mutator, callback, context, error);
 }
 
 /* ---- figures ---------------------------------------------------------------------------------------------------- */

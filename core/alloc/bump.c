@@ -32,16 +32,22 @@ void bump_retire(tsr_heap *heap, tsr_bump_pointer *pair) {
   *pair = (tsr_bump_pointer){0, 0};
 }
 
-uintptr_t bump_refill(tsr_mutator *mutator, tsr_bump_pointer *pair, const allocation *a) {
+bool bump_take(tsr_mutator *mutator, const allocation *a, bump_buffer *taken) {
+  tsr_heap *heap = mutator->heap;
+  size_t least = a->bytes + (a->align - heap->object_align);
+  if (!bump_blocks_take(spaces_default(heap), least, bump_buffer_bytes(heap), taken)) return false;
+  os_atomic_add_full(&heap->bytes_allocated, taken->end - taken->start);
+  mutator->private_part->stress_bytes += taken->end - taken->start;
+  return true;
+}
+
+uintptr_t bump_install(tsr_mutator *mutator, tsr_bump_pointer *pair, bump_buffer taken,
+                       const allocation *a) {
   tsr_heap *heap = mutator->heap;
   bump_retire(heap, pair);
-  bump_buffer taken;
-  size_t least = a->bytes + (a->align - heap->object_align);
-  if (!bump_blocks_take(spaces_default(heap), least, bump_buffer_bytes(heap), &taken)) return 0;
-  os_atomic_add_full(&heap->bytes_allocated, taken.end - taken.start);
-  mutator->private_part->stress_bytes += taken.end - taken.start;
   *pair = (tsr_bump_pointer){.cursor = taken.start, .limit = taken.end};
   uintptr_t result = bump_allocate(pair, a);
+  TSR_CHECK(result != 0, "a buffer taken for an allocation has room for it");
   /* Under the strictest stress nothing is left over, so that no inline path hits. */
   if (heap->options.values.stress == 1) bump_retire(heap, pair);
   return result;
@@ -81,6 +87,7 @@ tsr_status bump_register(tsr_mutator *mutator, tsr_bump_pointer *pair, tsr_error
   if (pair == NULL) {
     return error_set(error, TSR_INVALID_ARGUMENT, "tsr_register_bump_pointer: the pair is NULL");
   }
+  if (mutator_check_managed(mutator, "tsr_register_bump_pointer", error) != TSR_OK) return TSR_BUSY;
   if (bump_find(own, pair) < own->cached_count) {
     return error_set(error, TSR_BUSY, "the bump pair at %p is registered already", (void *)pair);
   }
@@ -94,6 +101,9 @@ tsr_status bump_register(tsr_mutator *mutator, tsr_bump_pointer *pair, tsr_error
 
 tsr_status bump_unregister(tsr_mutator *mutator, tsr_bump_pointer *pair, tsr_error *error) {
   struct tsr_mutator_private *own = mutator->private_part;
+  if (mutator_check_managed(mutator, "tsr_unregister_bump_pointer", error) != TSR_OK) {
+    return TSR_BUSY;
+  }
   uint32_t i = bump_find(own, pair);
   if (i == own->cached_count) {
     return error_set(error, TSR_INVALID_ARGUMENT,

@@ -9,23 +9,19 @@
 #define CORE_ALLOC_BUMP_H
 
 #include "core/alloc/mutator.h"
-#include "core/heap/heap.h"
-
-/* One allocation, checked. */
-typedef struct allocation {
-  size_t bytes;
-  size_t align; /* at least the heap's object alignment */
-  size_t offset;
-  tsr_semantics semantics;
-  uint32_t request; /* TSR_ALLOC_... */
-} allocation;
+#include "core/alloc/request.h"
+#include "core/space/bump_blocks.h"
 
 /* Serves the allocation from the pair, or returns 0. */
 uintptr_t bump_allocate(tsr_bump_pointer *pair, const allocation *a);
 
-/* Gives up what is left in the pair, takes a new buffer, and serves the allocation from it. 0: the heap
-   does not admit it without a collection, or there is no memory; the pair is empty then. */
-uintptr_t bump_refill(tsr_mutator *mutator, tsr_bump_pointer *pair, const allocation *a);
+/* Takes a buffer that has room for the allocation. False: the heap does not admit it without a
+   collection, or there is no memory. */
+bool bump_take(tsr_mutator *mutator, const allocation *a, bump_buffer *taken);
+
+/* Gives up what is left in the pair, makes the buffer its own, and serves the allocation from it. */
+uintptr_t bump_install(tsr_mutator *mutator, tsr_bump_pointer *pair, bump_buffer taken,
+                       const allocation *a);
 
 /* Empties a pair; its buffer stays walkable. */
 void bump_retire(tsr_heap *heap, tsr_bump_pointer *pair);

@@ -31,4 +31,7 @@ struct tsr_mutator_private {
   uint64_t stress_bytes;      /* allocated since the last collection that stress asked for */
 };
 
+/* TSR_BUSY where the mutator is in native code and so may not do `what`. */
+tsr_status mutator_check_managed(const tsr_mutator *mutator, const char *what, tsr_error *error);
+
 #endif

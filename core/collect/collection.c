@@ -11,14 +11,17 @@ tsr_status collector_open(tsr_heap *heap, tsr_error *error) {
   struct collector *collector = segment_request(&heap->account, MEMORY_INSTANCE, sizeof *collector);
   if (collector == NULL) goto no_memory;
   if (!os_mutex_create(&collector->lock)) goto no_lock;
-  if (!os_condition_create(&collector->changed)) goto no_condition;
+  if (!os_condition_create(&collector->stopped)) goto no_stopped;
+  if (!os_condition_create(&collector->resumed)) goto no_resumed;
   if (!worker_open(&collector->worker, heap)) goto no_worker;
   heap->collector = collector;
   return TSR_OK;
 
 no_worker:
-  os_condition_destroy(&collector->changed);
-no_condition:
+  os_condition_destroy(&collector->resumed);
+no_resumed:
+  os_condition_destroy(&collector->stopped);
+no_stopped:
   os_mutex_destroy(&collector->lock);
 no_lock:
   segment_release(&heap->account, MEMORY_INSTANCE, collector, sizeof *collector);
@@ -29,41 +32,59 @@ no_memory:
 void collector_close(tsr_heap *heap) {
   struct collector *collector = heap->collector;
   worker_close(&collector->worker);
-  os_condition_destroy(&collector->changed);
+  os_condition_destroy(&collector->resumed);
+  os_condition_destroy(&collector->stopped);
   os_mutex_destroy(&collector->lock);
   segment_release(&heap->account, MEMORY_INSTANCE, collector, sizeof *collector);
   heap->collector = NULL;
 }
 
-/* ---- stopping the world ------------------------------------------------------------------------------- */
+/* ---- stopping the world ----------------------------------------------------------------------- */
 
-/* Claims the world for `self`. False: another mutator had it, and `self` has waited for its end. */
-static bool collection_claim(tsr_mutator *self) {
+/* Waits until the claim that is on now has ended. Under the lock. */
+static void world_wait(struct collector *collector, tsr_mutator *self) {
+  uint64_t serial = collector->serial;
+  while (collector->in_progress && collector->serial == serial) {
+    os_mutex_unlock(&collector->lock);
+    safepoint_block(self);
+    os_mutex_lock(&collector->lock);
+  }
+}
+
+/* Claims the world for `self`, unless another mutator has it. */
+static collection_outcome world_claim(tsr_mutator *self, bool to_collect) {
   struct collector *collector = self->heap->collector;
+  collection_outcome outcome = COLLECTION_RAN;
   os_mutex_lock(&collector->lock);
-  bool claimed = !collector->in_progress;
-  if (claimed) {
+  if (to_collect && collector->disabled > 0) {
+    outcome = COLLECTION_DISABLED;
+  } else if (collector->in_progress) {
+    world_wait(collector, self);
+    outcome = COLLECTION_WAITED;
+  } else {
     collector->in_progress = true;
     collector->claims++;
+    collector->serial++;
+    collector->started += to_collect;
   }
   os_mutex_unlock(&collector->lock);
-  if (!claimed) safepoint_block(self);
-  return claimed;
+  return outcome;
 }
 
 /*
- * Lets the world run. The claim ends before anybody is resumed, so that whoever sees it taken can rely on a
- * resume still to come; binding opens again after the last has been resumed.
+ * Lets the world run. The claim ends before anybody is resumed, so that whoever sees it taken can
+ * rely on a resume still to come; binding opens again after the last has been resumed.
  */
-static void collection_yield(tsr_mutator *self) {
+static void world_yield(tsr_mutator *self) {
   struct collector *collector = self->heap->collector;
   os_mutex_lock(&collector->lock);
   collector->in_progress = false;
+  collector->finished = collector->started;
   os_mutex_unlock(&collector->lock);
   safepoint_resume_all(self->heap, self);
   os_mutex_lock(&collector->lock);
   collector->claims--;
-  os_condition_wake_all(&collector->changed);
+  os_condition_wake_all(&collector->resumed);
   os_mutex_unlock(&collector->lock);
 }
 
@@ -113,10 +134,8 @@ static void collection_carry_out(tsr_heap *heap, tsr_collection *record) {
   collection_trace(heap);
   block_map_end_collection(&heap->blocks);
   heap_resize(heap);
-  collector->collections++;
-  os_atomic_store(&collector->progress, 0);
 
-  record->number = collector->collections;
+  record->number = collector->started;
   record->plan = heap->plan->name;
   record->after_bytes = collection_used_bytes(heap);
   record->live_bytes = collector->worker.live_bytes;
@@ -124,31 +143,27 @@ static void collection_carry_out(tsr_heap *heap, tsr_collection *record) {
   record->workers = 1;
 }
 
-bool collection_run(tsr_mutator *self, const char *cause) {
+collection_outcome collection_run(tsr_mutator *self, const char *cause,
+                                  void (*before_resume)(void *context), void *context) {
   tsr_heap *heap = self->heap;
   uint64_t begin_ns = os_clock_ns();
-  if (!collection_claim(self)) return false;
+  collection_outcome outcome = world_claim(self, true);
+  if (outcome != COLLECTION_RAN) return outcome;
   safepoint_stop_all(heap, self);
   uint64_t begin_cpu_ns = os_thread_cpu_ns();
   tsr_collection record = {.cause = cause};
   collection_carry_out(heap, &record);
+  if (before_resume != NULL) before_resume(context);
   record.pause_cpu_ns = os_thread_cpu_ns() - begin_cpu_ns;
   record.pause_ns = os_clock_ns() - begin_ns;
   if (heap->binding->collection_ended != NULL) heap->binding->collection_ended(heap->vm, &record);
-  collection_yield(self);
+  world_yield(self);
   record.pause_ns = os_clock_ns() - begin_ns;
   report_collection(heap, &record);
-  return true;
+  return COLLECTION_RAN;
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------- */
-
-bool collection_is_enabled(tsr_heap *heap) {
-  os_mutex_lock(&heap->collector->lock);
-  bool enabled = heap->collector->disabled == 0;
-  os_mutex_unlock(&heap->collector->lock);
-  return enabled;
-}
+/* ---- requests --------------------------------------------------------------------------------- */
 
 void collection_disable(tsr_heap *heap) {
   os_mutex_lock(&heap->collector->lock);
@@ -165,25 +180,54 @@ tsr_status collection_enable(tsr_heap *heap, tsr_error *error) {
   return error_set(error, TSR_BUSY, "tsr_collection_enable: collection is not disabled");
 }
 
+/* Whether a collection has ended that began after `seen` had. */
+static bool collection_came_after(struct collector *collector, uint64_t seen) {
+  os_mutex_lock(&collector->lock);
+  bool came = collector->finished > seen;
+  os_mutex_unlock(&collector->lock);
+  return came;
+}
+
+static uint64_t collections_started(struct collector *collector) {
+  os_mutex_lock(&collector->lock);
+  uint64_t started = collector->started;
+  os_mutex_unlock(&collector->lock);
+  return started;
+}
+
 tsr_status collection_request(tsr_mutator *self, tsr_error *error) {
   tsr_heap *heap = self->heap;
   if (!heap->plan->collects) {
     return error_set(error, TSR_UNSUPPORTED, "plan %s never collects", heap->plan->name);
   }
-  if (!collection_is_enabled(heap)) {
-    return error_set(error, TSR_BUSY, "collection is disabled; tsr_collection_enable() first");
-  }
-  /* A request asks for a collection that begins after it: one that was on already does not count. */
-  while (!collection_run(self, "request"))
-    continue;
+  tsr_status status = mutator_check_managed(self, "tsr_collect", error);
+  if (status != TSR_OK) return status;
+  uint64_t seen = collections_started(heap->collector);
+  do {
+    collection_outcome outcome = collection_run(self, "request", NULL, NULL);
+    if (outcome == COLLECTION_RAN) return TSR_OK;
+    if (outcome == COLLECTION_DISABLED) {
+      return error_set(error, TSR_BUSY, "collection is disabled; tsr_collection_enable() first");
+    }
+  } while (!collection_came_after(heap->collector, seen));
   return TSR_OK;
 }
 
-void collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context) {
+tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context,
+                                tsr_error *error) {
   tsr_heap *heap = self->heap;
-  while (!collection_claim(self))
+  tsr_status status = mutator_check_managed(self, "tsr_enumerate_objects", error);
+  if (status != TSR_OK) return status;
+  if ((heap->binding->does & TSR_DOES_SAFEPOINTS) == 0 &&
+      os_atomic_load(&heap->bound_mutators) > 1) {
+    return error_set(error, TSR_MISMATCH,
+                     "tsr_enumerate_objects stops the other mutators, and the binding does not "
+                     "declare TSR_DOES_SAFEPOINTS");
+  }
+  while (world_claim(self, false) != COLLECTION_RAN)
     continue;
   safepoint_stop_all(heap, self);
   spaces_enumerate(heap, callback, context);
-  collection_yield(self);
+  world_yield(self);
+  return TSR_OK;
 }

@@ -2,7 +2,7 @@
  * The collector of a heap: its mutators, the protocol that stops them, and one collection at a time.
  *
  * The mutator that triggers a collection carries it out on its own thread. `lock` guards the list of
- * mutators and the flags; `changed` wakes everybody who waits for one of them.
+ * mutators and the flags; the two conditions wake those who wait for them.
  */
 #ifndef CORE_COLLECT_COLLECTOR_H
 #define CORE_COLLECT_COLLECTOR_H
@@ -14,20 +14,19 @@
 
 struct collector {
   os_mutex lock;
-  os_condition changed;
+  os_condition stopped; /* a mutator has stopped: who stops the world waits for it */
+  os_condition resumed; /* the world runs again: mutators that stopped, or bind, wait for it */
 
   /* Under the lock. */
   struct tsr_mutator_private *mutators;
   bool in_progress; /* a mutator has claimed the world and not begun to resume the others */
-  uint32_t claims;  /* mutators between their claim and the end of their resume: while there
-                              is one, nobody binds */
   bool stopping;    /* built-in safepoints: mutators that ask are to stop */
+  uint32_t claims;  /* mutators between their claim and the end of their resume: while there is
+                       one, nobody binds */
   uint32_t disabled;
-  bool last_was_emergency;
+  uint64_t serial;            /* of the newest claim */
+  uint64_t started, finished; /* collections */
 
-  os_atomic_word
-      progress; /* set by any mutator whose allocation got a buffer, cleared by a collection */
-  uint64_t collections; /* written in a pause */
   struct worker worker;
 };
 
@@ -55,12 +54,19 @@ tsr_status mutator_unbind(tsr_mutator *mutator, tsr_error *error);
 
 /* ---- collection.c ------------------------------------------------------------------------------------ */
 
-/* Collects. False: another mutator had begun to, and `self` has waited for its collection instead. */
-bool collection_run(tsr_mutator *self, const char *cause);
+typedef enum collection_outcome {
+  COLLECTION_RAN,     /* this thread has collected */
+  COLLECTION_WAITED,  /* another thread had the world; it has it no longer */
+  COLLECTION_DISABLED /* collection is disabled */
+} collection_outcome;
+
+/* Collects, and calls `before_resume`, if there is one, while the others are still stopped. */
+collection_outcome collection_run(tsr_mutator *self, const char *cause,
+                                  void (*before_resume)(void *context), void *context);
 tsr_status collection_request(tsr_mutator *self, tsr_error *error);
 /* Stops the world, walks the heap, and resumes. */
-void collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context);
-bool collection_is_enabled(tsr_heap *heap);
+tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context,
+                                tsr_error *error);
 void collection_disable(tsr_heap *heap);
 tsr_status collection_enable(tsr_heap *heap, tsr_error *error);
 

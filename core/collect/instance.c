@@ -11,21 +11,35 @@
 #include "core/os/error.h"
 #include "core/os/machine.h"
 
+/* The maximum must leave room for the first blocks, and for the first pages of the tables that grow. */
+static tsr_status instance_check_maximum(tsr_heap *heap, tsr_error *error) {
+  size_t tables = os_atomic_load(&heap->account.total.bytes) + 4 * os_page_bytes();
+  size_t needed = tables + heap->plan->least_blocks * BLOCK_BYTES;
+  if (heap->account.limit_bytes >= needed) return TSR_OK;
+  return error_set(error, TSR_INVALID_ARGUMENT,
+                   "heap_max (%zu bytes) is below the minimum of plan %s, %zu bytes",
+                   heap->account.limit_bytes, heap->plan->name, needed);
+}
+
 typedef struct instance_room {
   tsr_status (*open)(tsr_heap *heap, tsr_error *error);
-  void (*close)(tsr_heap *heap);
+  void (*close)(tsr_heap *heap); /* NULL: opening it takes nothing */
 } instance_room;
 
+/* The report comes last: it may make a file, which a heap that was refused should not leave. */
 static const instance_room instance_rooms[] = {
-    {heap_open, heap_close},     {layout_table_open, layout_table_close},
-    {spaces_open, spaces_close}, {roots_open, roots_close},
-    {report_open, report_close}, {collector_open, collector_close}};
+    {heap_open, heap_close},           {layout_table_open, layout_table_close},
+    {spaces_open, spaces_close},       {roots_open, roots_close},
+    {collector_open, collector_close}, {instance_check_maximum, NULL},
+    {report_open, report_close}};
 
 #define INSTANCE_ROOMS (sizeof instance_rooms / sizeof instance_rooms[0])
 
 static void instance_close_rooms(tsr_heap *heap, size_t opened) {
-  while (opened > 0)
-    instance_rooms[--opened].close(heap);
+  while (opened > 0) {
+    const instance_room *room = &instance_rooms[--opened];
+    if (room->close != NULL) room->close(heap);
+  }
 }
 
 static tsr_status instance_open_rooms(tsr_heap *heap, tsr_error *error) {
@@ -37,16 +51,6 @@ static tsr_status instance_open_rooms(tsr_heap *heap, tsr_error *error) {
     }
   }
   return TSR_OK;
-}
-
-/* The maximum must leave room for the first blocks, and for the first pages of the tables that grow. */
-static tsr_status instance_check_maximum(const tsr_heap *heap, tsr_error *error) {
-  size_t tables = os_atomic_load(&heap->account.total.bytes) + 4 * os_page_bytes();
-  size_t needed = tables + heap->plan->least_blocks * BLOCK_BYTES;
-  if (heap->account.limit_bytes >= needed) return TSR_OK;
-  return error_set(error, TSR_INVALID_ARGUMENT,
-                   "heap_max (%zu bytes) is below the minimum of plan %s, %zu bytes",
-                   heap->account.limit_bytes, heap->plan->name, needed);
 }
 
 tsr_heap *instance_create(const tsr_binding *binding, void *vm, const tsr_options *options,
@@ -63,11 +67,8 @@ tsr_heap *instance_create(const tsr_binding *binding, void *vm, const tsr_option
   heap->object_align = binding->object_align;
   if (reference_rule_set(&heap->references, &binding->references, error) != TSR_OK) goto no_heap;
   if (instance_open_rooms(heap, error) != TSR_OK) goto no_heap;
-  if (instance_check_maximum(heap, error) != TSR_OK) goto no_room;
   return heap;
 
-no_room:
-  instance_close_rooms(heap, INSTANCE_ROOMS);
 no_heap:
   free(heap);
   return NULL;

@@ -29,7 +29,7 @@ static tsr_status mutator_join(tsr_heap *heap, struct tsr_mutator_private *own,
   struct collector *collector = heap->collector;
   os_mutex_lock(&collector->lock);
   while (collector->claims > 0)
-    os_condition_wait(&collector->changed, &collector->lock);
+    os_condition_wait(&collector->resumed, &collector->lock);
   bool bound = mutator_is_bound(collector, storage, vm_thread);
   if (!bound) {
     memset(storage, 0, sizeof *storage);
@@ -100,9 +100,8 @@ tsr_status mutator_unbind(tsr_mutator *mutator, tsr_error *error) {
     return error_set(error, TSR_BUSY, "the mutator has open handle scopes; close them first");
   }
   struct tsr_mutator_private *own = mutator->private_part;
-  if (os_atomic_load(&own->state) != MUTATOR_MANAGED) {
-    return error_set(error, TSR_BUSY, "the mutator is in native code; leave it first");
-  }
+  tsr_status status = mutator_check_managed(mutator, "tsr_unbind_mutator", error);
+  if (status != TSR_OK) return status;
   mutator_leave(mutator);
   locals_free(mutator);
   memory_account *account = &mutator->heap->account;

@@ -12,14 +12,14 @@
 #include "core/collect/collector.h"
 #include "core/os/error.h"
 
-static enum mutator_state mutator_state_of(const struct tsr_mutator_private *mutator) {
-  return (enum mutator_state)os_atomic_load_acquire(&mutator->state);
+static enum mutator_state mutator_state_of(struct tsr_mutator_private *mutator) {
+  return (enum mutator_state)os_atomic_load_full(&mutator->state);
 }
 
 /* ---- the built-in protocol --------------------------------------------------------------------------- */
 
 static bool safepoint_all_stopped(const struct collector *collector, const tsr_mutator *self) {
-  for (const struct tsr_mutator_private *m = collector->mutators; m != NULL; m = m->next) {
+  for (struct tsr_mutator_private *m = collector->mutators; m != NULL; m = m->next) {
     if (m->mutator != self && mutator_state_of(m) == MUTATOR_MANAGED) return false;
   }
   return true;
@@ -37,7 +37,7 @@ static void safepoint_stop_built_in(tsr_heap *heap, tsr_mutator *self) {
   collector->stopping = true;
   safepoint_set_polls(collector, 1);
   while (!safepoint_all_stopped(collector, self)) {
-    os_condition_wait(&collector->changed, &collector->lock);
+    os_condition_wait(&collector->stopped, &collector->lock);
   }
   os_mutex_unlock(&collector->lock);
 }
@@ -47,7 +47,7 @@ static void safepoint_resume_built_in(tsr_heap *heap) {
   os_mutex_lock(&collector->lock);
   collector->stopping = false;
   safepoint_set_polls(collector, 0);
-  os_condition_wake_all(&collector->changed);
+  os_condition_wake_all(&collector->resumed);
   os_mutex_unlock(&collector->lock);
 }
 
@@ -55,12 +55,13 @@ void safepoint_park(tsr_mutator *self) {
   struct collector *collector = self->heap->collector;
   struct tsr_mutator_private *own = self->private_part;
   os_mutex_lock(&collector->lock);
+  uintptr_t state = os_atomic_load(&own->state);
   os_atomic_store_release(&own->state, MUTATOR_STOPPED);
-  os_condition_wake_all(&collector->changed);
+  os_condition_wake_all(&collector->stopped);
   while (collector->stopping || collector->in_progress) {
-    os_condition_wait(&collector->changed, &collector->lock);
+    os_condition_wait(&collector->resumed, &collector->lock);
   }
-  os_atomic_store_release(&own->state, MUTATOR_MANAGED);
+  os_atomic_store_release(&own->state, state);
   os_mutex_unlock(&collector->lock);
 }
 
@@ -100,11 +101,11 @@ tsr_status safepoint_enter_native(tsr_mutator *self, tsr_error *error) {
         error, TSR_BUSY,
         "tsr_enter_native: the mutator is in native code already; regions do not nest");
   }
-  if (os_atomic32_load_acquire(&self->poll) != 0) {
+  if (os_atomic32_load_full(&self->poll) != 0) {
     /* Somebody may be waiting for this mutator to stop touching the heap: now it has. */
     struct collector *collector = self->heap->collector;
     os_mutex_lock(&collector->lock);
-    os_condition_wake_all(&collector->changed);
+    os_condition_wake_all(&collector->stopped);
     os_mutex_unlock(&collector->lock);
   }
   return TSR_OK;
@@ -116,6 +117,6 @@ tsr_status safepoint_leave_native(tsr_mutator *self, tsr_error *error) {
     return error_set(error, TSR_BUSY, "tsr_leave_native: the mutator is not in native code");
   }
   /* A zero that the last resume stored orders what that collection did before what follows here. */
-  if (os_atomic32_load_acquire(&self->poll) != 0) safepoint_park(self);
+  if (os_atomic32_load_full(&self->poll) != 0) safepoint_park(self);
   return TSR_OK;
 }

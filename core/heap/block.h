@@ -18,7 +18,7 @@
 #define CHUNK_BYTES ((size_t)4 << 20)
 #define BLOCK_NONE  UINT32_MAX
 
-_Static_assert(TSR_MAX_INLINE_BYTES * 4 == BLOCK_BYTES, "larger than a quarter block is large");
+_Static_assert(TSR_MAX_INLINE_BYTES == BLOCK_BYTES / 4, "larger than a quarter block is large");
 
 /* What a block is: the values of the byte table. */
 enum block_space {
@@ -42,7 +42,7 @@ typedef struct block {
   uint32_t top_bytes;  /* bump spaces: [0, top) is handed out and can be walked; large: where in the
                            block the object begins */
   uint32_t next;       /* next block of its space's list, or BLOCK_NONE */
-  uint32_t run_blocks; /* first block of a run: its length; others: distance to the first */
+  uint32_t run_blocks; /* length of the run that the block was handed out in */
   uint16_t freed_at;   /* free: low bits of the collection count when it was freed */
   uint8_t flags;       /* enum block_flag. Owned by the space while in use, by the map while free */
   uint8_t reserved;

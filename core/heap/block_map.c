@@ -100,8 +100,10 @@ static bool block_map_commit(block_map *map, uint32_t first, uint32_t count) {
   if (!memory_charge(map->account, MEMORY_BLOCKS, bytes)) return false;
   if (!os_memory_commit((void *)block_map_start(map, first), bytes)) {
     memory_discharge(map->account, MEMORY_BLOCKS, bytes);
+    map->system_refused = true;
     return false;
   }
+  map->system_refused = false;
   memset(block_map_spaces(map) + first, BLOCK_FREE, count);
   for (uint32_t i = 0; i < count; i++) {
     *block_map_at(map, first + i) =
@@ -114,7 +116,13 @@ static bool block_map_commit(block_map *map, uint32_t first, uint32_t count) {
 
 static void block_map_decommit(block_map *map, uint32_t first, uint32_t count) {
   size_t bytes = (size_t)count * BLOCK_BYTES;
-  os_memory_decommit((void *)block_map_start(map, first), bytes);
+  void *start = (void *)block_map_start(map, first);
+  /* Taking access away costs mappings, of which a process has few: only long runs are worth them. */
+  if (count >= RETURN_RUN_BLOCKS) {
+    os_memory_decommit(start, bytes);
+  } else {
+    os_memory_discard(start, bytes);
+  }
   memory_discharge(map->account, MEMORY_BLOCKS, bytes);
   memset(block_map_spaces(map) + first, BLOCK_UNCOMMITTED, count);
   map->free_blocks -= count;
@@ -180,13 +188,33 @@ static uint32_t block_map_find_run(const block_map *map, uint32_t start, uint32_
   return BLOCK_NONE;
 }
 
-/* Gives committed free blocks outside [first, first + count) back, so that a run can be had instead. */
+/* Gives committed free blocks outside [first, first + count) back, from the top down, until the account
+   has headroom for `bytes`. */
 static void block_map_make_headroom(block_map *map, size_t bytes, uint32_t first, uint32_t count) {
-  for (uint32_t i = block_map_extent(map); i > 0 && memory_headroom(map->account) < bytes; i--) {
+  uint32_t run = 0;
+  for (uint32_t i = block_map_extent(map); i > 0; i--) {
+    if (memory_headroom(map->account) + (size_t)run * BLOCK_BYTES >= bytes) {
+      if (run > 0) block_map_decommit(map, i, run);
+      return;
+    }
     uint32_t index = i - 1;
     bool inside = index >= first && index - first < count;
-    if (!inside && block_map_state(map, index) == BLOCK_FREE) block_map_decommit(map, index, 1);
+    if (!inside && block_map_state(map, index) == BLOCK_FREE) {
+      run++;
+    } else {
+      if (run > 0) block_map_decommit(map, i, run);
+      run = 0;
+    }
   }
+  if (run > 0) block_map_decommit(map, 0, run);
+}
+
+bool block_map_reclaim(block_map *map, size_t bytes) {
+  os_mutex_lock(&map->lock);
+  block_map_make_headroom(map, bytes, 0, 0);
+  bool enough = memory_headroom(map->account) >= bytes;
+  os_mutex_unlock(&map->lock);
+  return enough;
 }
 
 static bool block_map_commit_run(block_map *map, uint32_t first, uint32_t count) {
@@ -223,9 +251,7 @@ static void block_map_assign(block_map *map, uint32_t first, uint32_t count,
   block_map_spaces(map)[first] = (unsigned char)space;
   for (uint32_t i = first; i < first + count; i++) {
     block *b = block_map_at(map, i);
-    *b = (block){.next = BLOCK_NONE,
-                 .run_blocks = i == first ? count : i - first,
-                 .flags = b->flags & BLOCK_CLEAN};
+    *b = (block){.next = BLOCK_NONE, .run_blocks = count, .flags = b->flags & BLOCK_CLEAN};
   }
   map->free_blocks -= count;
   map->used_blocks += count;
@@ -264,6 +290,13 @@ bool block_map_contains(block_map *map, uintptr_t address) {
   bool contains = block_map_space_of(map, address) > BLOCK_FREE;
   os_mutex_unlock(&map->lock);
   return contains;
+}
+
+bool block_map_system_refused(block_map *map) {
+  os_mutex_lock(&map->lock);
+  bool refused = map->system_refused;
+  os_mutex_unlock(&map->lock);
+  return refused;
 }
 
 static bool block_map_is_old(const block_map *map, uint32_t index) {

@@ -25,6 +25,7 @@ typedef struct block_map {
   uint32_t lowest_free;  /* no block below it is free and committed */
   uint32_t run_cursor;   /* where the search for a run begins; back to 0 at each collection */
   uint32_t collection;   /* collections so far, the clock of ageing */
+  bool system_refused;   /* the last commit was refused by the system, not by the account */
   uint32_t free_blocks;  /* committed and in no space */
   uint32_t used_blocks;
   memory_table spaces; /* a byte per block: enum block_space */
@@ -46,6 +47,12 @@ void block_map_release(block_map *map, uint32_t first, uint32_t count);
 /* After each collection: gives blocks back to the system that were not used between the last ones,
    in long runs only. */
 void block_map_end_collection(block_map *map);
+
+/* Gives free blocks back until the account has headroom for `bytes`. False: that is not enough. */
+bool block_map_reclaim(block_map *map, size_t bytes);
+
+/* Whether it was the system that refused the last blocks. */
+bool block_map_system_refused(block_map *map);
 
 static inline unsigned char *block_map_spaces(const block_map *map) {
   return (unsigned char *)map->spaces.base;

@@ -33,11 +33,25 @@ static tsr_status heap_choose_bounds(tsr_heap *heap, tsr_error *error) {
   return TSR_OK;
 }
 
+/* Free blocks give way to the tables that need their share of the maximum. */
+static bool heap_reclaim(void *context, size_t bytes) {
+  tsr_heap *heap = context;
+  return block_map_reclaim(&heap->blocks, bytes);
+}
+
 tsr_status heap_open(tsr_heap *heap, tsr_error *error) {
   tsr_status status = heap_choose_bounds(heap, error);
   if (status != TSR_OK) return status;
   const option_values *values = &heap->options.values;
+  if (os_page_bytes() > BLOCK_BYTES) {
+    return error_set(error, TSR_UNSUPPORTED,
+                     "pages of %zu bytes are larger than a block; this version needs pages of at "
+                     "most %zu bytes",
+                     os_page_bytes(), BLOCK_BYTES);
+  }
   memory_account_open(&heap->account, (size_t)values->heap_max);
+  heap->account.reclaim = heap_reclaim;
+  heap->account.reclaim_context = heap;
   if (!block_map_create(&heap->blocks, &heap->account, (size_t)values->heap_max)) {
     return error_set(error, TSR_OUT_OF_MEMORY,
                      "the system refused address space for a heap of %" PRIu64
@@ -69,9 +83,13 @@ void heap_close(tsr_heap *heap) {
 
 /* ---- current size ---------------------------------------------------------------------------- */
 
+/* Added up by type: a difference of two totals could be caught between two threads' charges. */
 static size_t heap_metadata_bytes(const tsr_heap *heap) {
-  return os_atomic_load(&heap->account.total.bytes) -
-         os_atomic_load(&heap->account.by_type[MEMORY_BLOCKS].bytes);
+  size_t bytes = 0;
+  for (int type = 0; type < MEMORY_TYPE_COUNT; type++) {
+    if (type != MEMORY_BLOCKS) bytes += os_atomic_load(&heap->account.by_type[type].bytes);
+  }
+  return bytes;
 }
 
 static bool heap_fits(const tsr_heap *heap, size_t limit_bytes, size_t default_blocks,

@@ -266,12 +266,14 @@ static void option_format(char *text, size_t bytes, const option_row *row,
   snprintf(text, bytes, "%" PRIu64 "%s", value, units[row->kind]);
 }
 
-void options_print_help(const tsr_options *options) {
+void options_print_help(const tsr_options *options, const struct plan *plan) {
   static const char *const origins[] = {[ORIGIN_DEFAULT] = "default",
                                         [ORIGIN_ENVIRONMENT] = "environment",
                                         [ORIGIN_PINNED] = "pinned by the program"};
-  fprintf(stderr, "Tessera options, their values for heap \"%s\", and where these come from:\n",
-          options->heap_name);
+  fprintf(stderr,
+          "Tessera options, their values for heap \"%s\", and where these come from\n"
+          "(plan in use: %s, %s):\n",
+          options->heap_name, plan->name, plan->summary);
   for (size_t i = 0; i < OPTION_COUNT_OF_ALL; i++) {
     const option_row *row = &option_rows[i];
     char variable[96];

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <tessera/options.h>
 
+#include "core/heap/plan.h"
+
 #define OPTION_TEXT_BYTES                                       256
 #define HEAP_NAME_BYTES                                         32
 
@@ -48,7 +50,7 @@ void options_reset(tsr_options *options);
 /* Copies `pinned` (NULL: nothing pinned) and fills the rest from environment and defaults. */
 tsr_status options_resolve(tsr_options *resolved, const tsr_options *pinned, tsr_error *error);
 
-/* Prints the table with the values in force to stderr. */
-void options_print_help(const tsr_options *options);
+/* Prints the table with the values in force, and the plan chosen, to stderr. */
+void options_print_help(const tsr_options *options, const struct plan *plan);
 
 #endif

@@ -14,14 +14,13 @@ struct worker;
 
 /* A write barrier: what its slow path does. barriers/ holds one file for each. */
 struct barrier {
-  const char *name;
   bool arms_objects;     /* false: the fast path's test never fires on a sound heap */
   bool large_born_armed; /* stores into a new large object use the barrier from the start */
   void (*slow)(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot, uint64_t word);
 };
 
-/* The spaces that a plan uses. */
-enum plan_space { PLAN_COPY_SPACE = 1, PLAN_ARENA_SPACE = 2, PLAN_LARGE_SPACE = 4 };
+/* The spaces that can serve default placement. */
+enum plan_space { PLAN_COPY_SPACE, PLAN_ARENA_SPACE };
 
 struct plan {
   const char *name;
@@ -31,9 +30,8 @@ struct plan {
   uint32_t offers;     /* TSR_NEEDS_...: what the VM may need */
   bool collects;
   bool moves_objects;
-  uint32_t spaces;        /* plan_space bits */
-  uint32_t default_space; /* the one that serves default placement */
-  uint32_t least_blocks;  /* without which not even one object can be handled */
+  enum plan_space default_space; /* the one that serves default placement */
+  uint32_t least_blocks;         /* without which not even one object can be handled */
   tsr_allocator_kind allocators[TSR_PLACEMENTS];
   const struct barrier *barrier;
 

@@ -34,6 +34,9 @@ typedef struct memory_share {
 
 typedef struct memory_account {
   size_t limit_bytes; /* fixed once the account is open */
+  /* Asked to discharge something when a table finds no headroom; NULL: nobody can. Fixed after opening. */
+  bool (*reclaim)(void *context, size_t bytes);
+  void *reclaim_context;
   memory_share total;
   memory_share by_type[MEMORY_TYPE_COUNT];
 } memory_account;

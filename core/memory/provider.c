@@ -11,8 +11,18 @@
 #include "core/os/machine.h"
 #include "core/os/memory.h"
 
+/*
+ * Charges for a table, and asks for room where there is none. The block tables are the exception:
+ * they grow under the lock of the very map that could make room, and see to it themselves.
+ */
+static bool provider_charge(memory_account *account, memory_type type, size_t bytes) {
+  if (memory_charge(account, type, bytes)) return true;
+  if (type == MEMORY_BLOCK_TABLES || account->reclaim == NULL) return false;
+  return account->reclaim(account->reclaim_context, bytes) && memory_charge(account, type, bytes);
+}
+
 void *segment_request(memory_account *account, memory_type type, size_t bytes) {
-  if (!memory_charge(account, type, bytes)) return NULL;
+  if (!provider_charge(account, type, bytes)) return NULL;
   void *segment = calloc(1, bytes);
   if (segment == NULL) memory_discharge(account, type, bytes);
   return segment;
@@ -59,7 +69,7 @@ bool memory_table_extend(memory_table *table, size_t bytes) {
   if (bytes <= table->committed_bytes) return true;
   if (bytes > table->reserved_bytes) return false;
   size_t more = memory_table_round(bytes) - table->committed_bytes;
-  if (!memory_charge(table->account, table->type, more)) return false;
+  if (!provider_charge(table->account, table->type, more)) return false;
   if (!os_memory_commit(table->base + table->committed_bytes, more)) {
     memory_discharge(table->account, table->type, more);
     return false;

@@ -287,6 +287,13 @@ static uint32_t layout_append(layout_table *layouts, const tsr_layout *given, ts
 
 uint32_t layout_register(layout_table *layouts, const tsr_layout *given, tsr_error *error) {
   if (layout_check(given, error) != TSR_OK) return 0;
+  if (given->align_offset % layouts->heap->object_align != 0) {
+    error_set(error, TSR_INVALID_ARGUMENT,
+              "layout %.48s: an align_offset of %u would put objects off the VM's alignment of %zu",
+              given->name == NULL ? "(no name)" : given->name, given->align_offset,
+              layouts->heap->object_align);
+    return 0;
+  }
   os_mutex_lock(&layouts->lock);
   uint32_t index = layout_append(layouts, given, error);
   os_mutex_unlock(&layouts->lock);

@@ -53,10 +53,10 @@ static inline const layout *layout_at(const layout_table *layouts, uint32_t inde
 }
 
 /* The index that an object names; its first word must be its own, not a forwarding word. */
-static inline uint32_t layout_index_of(const layout_table *layouts, tsr_ref object) {
+static inline uint64_t layout_index_of(const layout_table *layouts, tsr_ref object) {
   const tsr_layout_source *source = &layouts->source;
   if (TSR_LIKELY(source->kind == TSR_LAYOUT_IN_HEADER)) {
-    return (uint32_t)((header_load(object) >> source->shift) & source->mask);
+    return (header_load(object) >> source->shift) & source->mask;
   }
   if (source->kind == TSR_LAYOUT_IN_TYPE) {
     const tsr_slot *type = (const tsr_slot *)((const char *)object + source->type_offset);
@@ -68,9 +68,9 @@ static inline uint32_t layout_index_of(const layout_table *layouts, tsr_ref obje
 
 /* The layout of an object, or NULL where the index that it names was never registered. */
 static inline const layout *layout_of(const layout_table *layouts, tsr_ref object) {
-  uint32_t index = layout_index_of(layouts, object);
+  uint64_t index = layout_index_of(layouts, object);
   if (TSR_UNLIKELY(index == 0 || index >= os_atomic_load(&layouts->count))) return NULL;
-  return layout_at(layouts, index);
+  return layout_at(layouts, (uint32_t)index);
 }
 
 /* Bytes of the array part of an object. */

@@ -4,9 +4,7 @@
  * The rest of the library uses the few operations below and no fence: every order is attached to
  * an operation, because ThreadSanitizer does not understand stand-alone fences (libatomic_ops
  * makes its sequentially consistent loads and stores out of one). A sequentially consistent store
- * is therefore written as an exchange. "full" means ordered with everything before and after; paired with
- * acquire loads, which neither x86-64 nor ARMv8 moves above an earlier full operation, they give the stop
- * protocol the sequential consistency that it needs.
+ * is therefore written as an exchange. "full" means ordered with everything before and after.
  */
 #ifndef CORE_OS_ATOMIC_H
 #define CORE_OS_ATOMIC_H
@@ -63,8 +61,27 @@ static inline void os_atomic32_exchange_full(uint32_t *flag, uint32_t value) {
     old = AO_int_load(place);
 }
 
-static inline uint32_t os_atomic32_load_acquire(const uint32_t *flag) {
-  return AO_int_load_acquire((const volatile unsigned int *)flag);
+/*
+ * Loads that come after an earlier full operation of the same thread, on another word, as the stop
+ * protocol needs. On x86-64 that operation is a locked one, which nothing passes; elsewhere, where even an
+ * acquire load may pass it, the load is made a full operation too.
+ */
+#if defined(__x86_64__)
+static inline uintptr_t os_atomic_load_full(os_atomic_word *word) {
+  return AO_load_acquire(&word->value);
 }
+
+static inline uint32_t os_atomic32_load_full(uint32_t *flag) {
+  return AO_int_load_acquire((volatile unsigned int *)flag);
+}
+#else
+static inline uintptr_t os_atomic_load_full(os_atomic_word *word) {
+  return AO_fetch_and_add_full(&word->value, 0);
+}
+
+static inline uint32_t os_atomic32_load_full(uint32_t *flag) {
+  return AO_int_fetch_and_add_full((volatile unsigned int *)flag, 0);
+}
+#endif
 
 #endif

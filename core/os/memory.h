@@ -22,6 +22,9 @@ void os_memory_release(void *base, size_t bytes);
 /* False: the system refused, and nothing changed. */
 bool os_memory_commit(void *start, size_t bytes);
 void os_memory_decommit(void *start, size_t bytes);
+/* Gives the pages back, but leaves the range readable and writable: zero again when touched. Splits no
+   mapping, so it serves short ranges. */
+void os_memory_discard(void *start, size_t bytes);
 /* Changes the access of committed memory; its content stays. */
 bool os_memory_protect(void *start, size_t bytes, os_access access);
 

@@ -59,7 +59,11 @@ void os_memory_decommit(void *start, size_t bytes) {
   void *result =
       mmap(start, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   if (result != MAP_FAILED) return;
-  /* The table of mappings is full: drop the pages, leave the access as it is. */
+  /* The table of mappings is full. */
+  os_memory_discard(start, bytes);
+}
+
+void os_memory_discard(void *start, size_t bytes) {
   madvise(start, bytes, MADV_DONTNEED);
 }
 

@@ -150,8 +150,8 @@ void copy_space_release(copy_space *space, copy_buffer *targets) {
   uint32_t partly_filled = targets->main.block;
   copy_target_retire(space, &targets->main);
   copy_target_retire(space, &targets->overflow);
-  /* Kept blocks are read through forwarding words into to-space, so they are rewritten before any
-     block of from-space is freed; freeing never touches to-space. */
+  /* A kept block is read through forwarding words, which lead into to-space alone: freeing its
+     neighbours first does no harm. */
   const block_map *map = &space->to.heap->blocks;
   for (uint32_t i = space->from_first, next; i != BLOCK_NONE; i = next) {
     next = block_map_at(map, i)->next;

@@ -66,6 +66,21 @@ tsr_ref large_space_object(const large_space *space, uint32_t first) {
   return (tsr_ref)(block_map_start(map, first) + block_map_at(map, first)->top_bytes);
 }
 
+/* ---- trace ------------------------------------------------------------------------------------ */
+
+bool large_space_reach(large_space *space, tsr_ref object) {
+  const block_map *map = &space->heap->blocks;
+  uint32_t index = block_map_index(map, (uintptr_t)object);
+  block *b = block_map_at(map, index);
+  if ((b->flags & BLOCK_REACHED) != 0) return false;
+  if (large_space_object(space, index) != object) return false;
+  b->flags |= BLOCK_REACHED;
+  size_t room = (size_t)b->run_blocks * BLOCK_BYTES - b->top_bytes;
+  HEAP_ALWAYS_CHECK(space->heap, object_walk_bytes(space->heap, object) <= room, object,
+                    "a reachable object's size runs past its blocks: its length was overwritten");
+  return true;
+}
+
 /* ---- release ------------------------------------------------------------------------------------ */
 
 size_t large_space_release(large_space *space) {

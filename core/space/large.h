@@ -27,15 +27,7 @@ uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, s
 tsr_ref large_space_object(const large_space *space, uint32_t first);
 
 /* Whether `object` is the start of a large object that the trace reaches now for the first time. */
-static inline bool large_space_reach(large_space *space, tsr_ref object) {
-  block_map *map = &space->heap->blocks;
-  uint32_t index = block_map_index(map, (uintptr_t)object);
-  block *b = block_map_at(map, index);
-  if ((b->flags & BLOCK_REACHED) != 0) return false;
-  if (block_map_start(map, index) + b->top_bytes != (uintptr_t)object) return false;
-  b->flags |= BLOCK_REACHED;
-  return true;
-}
+bool large_space_reach(large_space *space, tsr_ref object);
 
 static inline size_t large_space_blocks(const large_space *space) {
   return os_atomic_load(&space->blocks);

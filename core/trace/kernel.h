@@ -15,8 +15,10 @@
 
 #if defined(__GNUC__)
 #define KERNEL_INLINE static inline __attribute__((always_inline))
+#define KERNEL_COLD   static __attribute__((noinline, unused))
 #else
 #define KERNEL_INLINE static inline
+#define KERNEL_COLD   static
 #endif
 
 /* Slots of an array that are scanned before its rest is queued again. */
@@ -124,7 +126,7 @@ KERNEL_INLINE void kernel_drain(struct worker *worker, kernel_visit *visit) {
   }
 }
 
-/* ---- after an overflow -------------------------------------------------------------------------- */
+/* ---- after an overflow: rare, so one copy that calls the visit function will do -------------------------------------------------------------------------- */
 
 /* Where the objects of a block end; it moves up while a to-block is being filled. */
 KERNEL_INLINE uintptr_t kernel_block_end(const struct worker *worker, uint32_t index,
@@ -142,7 +144,7 @@ KERNEL_INLINE bool kernel_is_reached(const struct worker *worker, tsr_ref object
   return space != worker->heap->spaces->copy.from_space || header_stays(header_load(object));
 }
 
-KERNEL_INLINE void kernel_rescan_block(struct worker *worker, uint32_t index, kernel_visit *visit) {
+KERNEL_COLD void kernel_rescan_block(struct worker *worker, uint32_t index, kernel_visit *visit) {
   const tsr_heap *heap = worker->heap;
   enum block_space space = (enum block_space)block_map_spaces(&heap->blocks)[index];
   if (space == BLOCK_LARGE) {
@@ -162,7 +164,7 @@ KERNEL_INLINE void kernel_rescan_block(struct worker *worker, uint32_t index, ke
   }
 }
 
-KERNEL_INLINE void kernel_rescan(struct worker *worker, kernel_visit *visit) {
+KERNEL_COLD void kernel_rescan(struct worker *worker, kernel_visit *visit) {
   const block_map *map = &worker->heap->blocks;
   for (uint32_t i = 0; i < block_map_extent(map); i++) {
     block *b = block_map_at(map, i);

@@ -13,6 +13,7 @@
 #include "core/os/error.h"
 
 #define HANDLES_MOST    ((size_t)1 << 24)
+#define HANDLES_LEAST   ((size_t)1 << 12)
 #define HANDLE_NONE     UINT64_MAX
 #define ROOT_NAME_BYTES 48
 
@@ -23,7 +24,7 @@ typedef struct root_range {
 } root_range;
 
 struct roots {
-  os_mutex lock; /* guards all that follows; the collector needs it not, the world is stopped */
+  os_mutex lock;            /* guards all that follows */
   memory_table handles;     /* tsr_slot each */
   memory_table handle_bits; /* a bit per handle: in use */
   size_t handle_count;      /* ever used */
@@ -42,11 +43,14 @@ tsr_status roots_open(tsr_heap *heap, tsr_error *error) {
   if (roots == NULL) goto no_memory;
   roots->handle_free = HANDLE_NONE;
   if (!os_mutex_create(&roots->lock)) goto no_lock;
-  if (!memory_table_create(&roots->handles, account, MEMORY_HANDLES,
-                           HANDLES_MOST * sizeof(tsr_slot))) {
-    goto no_handles;
+  /* Address space may be scarce: take less of it rather than none. */
+  size_t handles = HANDLES_MOST;
+  while (
+      !memory_table_create(&roots->handles, account, MEMORY_HANDLES, handles * sizeof(tsr_slot))) {
+    handles /= 2;
+    if (handles < HANDLES_LEAST) goto no_handles;
   }
-  if (!memory_table_create(&roots->handle_bits, account, MEMORY_HANDLES, HANDLES_MOST / 8)) {
+  if (!memory_table_create(&roots->handle_bits, account, MEMORY_HANDLES, handles / 8)) {
     goto no_bits;
   }
   heap->roots = roots;
@@ -181,12 +185,15 @@ static size_t range_position(const struct roots *roots, const tsr_slot *first) {
   return low;
 }
 
-static bool range_overlaps(const struct roots *roots, size_t position, const tsr_slot *first,
-                           size_t count) {
+/* The registered range that new slots would overlap, or NULL. */
+static const root_range *range_overlapped(const struct roots *roots, size_t position,
+                                          const tsr_slot *first, size_t count) {
   const root_range *before = position > 0 ? &roots->ranges[position - 1] : NULL;
   const root_range *after = position < roots->range_count ? &roots->ranges[position] : NULL;
-  return (before != NULL && (uintptr_t)(before->first + before->count) > (uintptr_t)first) ||
-         (after != NULL && (uintptr_t)(first + count) > (uintptr_t)after->first);
+  if (before != NULL && (uintptr_t)(before->first + before->count) > (uintptr_t)first)
+    return before;
+  if (after != NULL && (uintptr_t)(first + count) > (uintptr_t)after->first) return after;
+  return NULL;
 }
 
 /* Makes room for one more entry of a table of roots. */
@@ -206,9 +213,11 @@ static tsr_status range_insert(tsr_heap *heap, tsr_slot *first, size_t count, co
                                tsr_error *error) {
   struct roots *roots = heap->roots;
   size_t position = range_position(roots, first);
-  if (range_overlaps(roots, position, first, count)) {
-    return error_set(error, TSR_BUSY, "the %zu slots at %p overlap a registered range", count,
-                     (void *)first);
+  const root_range *overlapped = range_overlapped(roots, position, first, count);
+  if (overlapped != NULL) {
+    return error_set(error, TSR_BUSY,
+                     "the %zu slots at %p overlap the registered range \"%s\" at %p", count,
+                     (void *)first, overlapped->name, (void *)overlapped->first);
   }
   void *table = roots->ranges;
   if (!roots_make_room(heap, &table, sizeof *roots->ranges, roots->range_count,
@@ -313,11 +322,14 @@ static void stack_visit(tsr_native_stack *stack, tsr_visitor *visitor) {
 
 void roots_visit(tsr_heap *heap, tsr_visitor *visitor) {
   struct roots *roots = heap->roots;
+  /* Threads that are not bound may register roots at any time. */
+  os_mutex_lock(&roots->lock);
   handles_visit(roots, visitor);
   for (size_t i = 0; i < roots->range_count; i++) {
     visitor_visit(visitor, roots->ranges[i].first, roots->ranges[i].count);
   }
   for (size_t i = 0; i < roots->stack_count; i++)
     stack_visit(roots->stacks[i], visitor);
+  os_mutex_unlock(&roots->lock);
   if (heap->binding->scan_heap_roots != NULL) heap->binding->scan_heap_roots(heap->vm, visitor);
 }

@@ -141,7 +141,7 @@ static value builtin_jiffies_per_second(struct vm *vm, uint32_t count, value *ar
 /** Processor time in seconds. */
 static value builtin_runtime(struct vm *vm, uint32_t count, value *args) {
   (void)count, (void)args;
-  return make_flonum(vm, (double)jiffies(CLOCK_PROCESS_CPUTIME_ID) / JIFFIES_PER_SECOND);
+  return make_flonum(vm, (double)jiffies(CLOCK_PROCESS_CPUTIME_ID) / (double)JIFFIES_PER_SECOND);
 }
 
 static value builtin_command_line(struct vm *vm, uint32_t count, value *args) {

@@ -39,7 +39,7 @@ enum {
  *                   above TSR_MAX_INLINE_BYTES to the large space
  * @param align      a power of two up to TSR_MAX_ALIGN; less than the object alignment means that.
  *                   In default placement no more than the object's layout keeps after a move
- * @param offset     a multiple of the granule
+ * @param offset     a multiple of the object alignment
  * @param semantics  placement and flags
  * Thread: the mutator's own, in managed code. Collects: may.
  */
@@ -99,7 +99,8 @@ TSR_INLINE void *tsr_alloc_cached(tsr_mutator *mutator, tsr_bump_pointer *cached
   return tsr_alloc_from(mutator, cached, size);
 }
 
-/** By offset: `pair_offset` from tsr_allocator_mapping(), resolved once. Alignment as tsr_alloc(). */
+/** By offset: `pair_offset` from tsr_allocator_mapping(), resolved once. Alignment and offset as
+    tsr_alloc(), but not checked while the fast path hits. */
 TSR_INLINE void *tsr_alloc_by_offset(tsr_mutator *mutator, uint32_t pair_offset, size_t size,
                                      size_t align, size_t offset) {
   tsr_bump_pointer *pair = (tsr_bump_pointer *)(void *)((char *)mutator + pair_offset);

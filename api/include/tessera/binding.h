@@ -56,9 +56,9 @@ typedef struct tsr_collection {
   uint64_t after_bytes;     /**< used when it ended */
   uint64_t live_bytes;      /**< bytes of objects found live */
   uint64_t committed_bytes; /**< everything the heap holds, metadata included, at its end */
-  uint64_t pause_ns;        /**< from the stop request to the last resume */
-  uint64_t pause_cpu_ns;    /**< CPU time of the collecting threads within it */
-  uint32_t workers;         /**< threads that took part */
+  uint64_t pause_ns; /**< from the stop request to the last resume; in `collection_ended`, so far */
+  uint64_t pause_cpu_ns; /**< CPU time of the collecting threads within it */
+  uint32_t workers;      /**< threads that took part */
 } tsr_collection;
 
 /**

@@ -52,14 +52,14 @@ TSR_API bool tsr_heap_contains(const tsr_heap *heap, const void *address);
 TSR_API const char *const *tsr_plan_names(void);
 
 /**
- * Collects now and returns when the collection is over. TSR_UNSUPPORTED under a plan that never
+ * Collects and returns when a collection that began after the call is over. TSR_UNSUPPORTED under a plan that never
  * collects, TSR_BUSY while collection is disabled.
  * Thread: the mutator's own, in managed code. Collects: yes.
  */
 TSR_API tsr_status tsr_collect(tsr_mutator *mutator, tsr_error *error);
 
 /** Until enabled as often as disabled, no collection starts and allocations grow the heap up to its
-    maximum, then fail. Any thread. */
+    maximum, then fail. One that has started already runs to its end. Any thread. */
 TSR_API void tsr_collection_disable(tsr_heap *heap);
 /** Takes one disable back. TSR_BUSY where there is none. Any thread. */
 TSR_API tsr_status tsr_collection_enable(tsr_heap *heap, tsr_error *error);
@@ -71,6 +71,7 @@ typedef void (*tsr_object_callback)(void *context, tsr_ref object, size_t size_b
  * Calls `callback` for every object in the heap, in no particular order, with the world stopped.
  * Includes unreachable objects that no collection has freed yet. Objects must be initialised: it
  * is an error of the VM to reach a safepoint with a header unwritten.
+ * TSR_MISMATCH where other mutators are bound and the binding does not declare TSR_DOES_SAFEPOINTS.
  * Thread: the mutator's own, in managed code. Collects: no, but is a safepoint.
  */
 TSR_API tsr_status tsr_enumerate_objects(tsr_mutator *mutator, tsr_object_callback callback,

@@ -126,7 +126,8 @@ typedef struct tsr_layout {
   uint32_t element_bytes; /**< ELEMENTS: size of one element, a multiple of 8, at most 512 */
   uint64_t element_refs;  /**< ELEMENTS: slots of one element */
   uint32_t align;         /**< alignment that holds after a move, a power of two; 0: the heap's */
-  uint32_t align_offset;  /**< (address + align_offset) % align == 0; a multiple of the granule */
+  uint32_t align_offset;  /**< (address + align_offset) % align == 0; a multiple of the
+                                  heap's object alignment */
 
   /** CUSTOM: size in bytes. Reads only the object and memory that does not move; any thread of the
       collector; may not allocate. */

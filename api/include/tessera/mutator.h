@@ -56,7 +56,8 @@ struct tsr_mutator {
  *
  * @param vm_thread  the VM's identity of the thread, not NULL; given back as mutator->vm_thread
  * Thread: the one that will run the mutator. Collects: never; waits while a collection is on.
- * The mutator starts in managed code.
+ * The mutator starts in managed code. A thread with several mutators of one heap keeps all but one of
+ * them in native code: a collection waits for each that is not.
  */
 TSR_API tsr_mutator *tsr_bind_mutator(tsr_heap *heap, void *vm_thread, tsr_error *error);
 

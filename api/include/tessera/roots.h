@@ -106,7 +106,8 @@ typedef struct tsr_native_stack {
   const char *name; /**< for snapshots; may be NULL */
 } tsr_native_stack;
 
-/** Registers a stack. Errors: NULL parts, registered already (TSR_BUSY), no memory. As tsr_root_add(). */
+/** Registers a stack. Errors: no place for the top, a top below the base, registered already (TSR_BUSY), no
+    memory. An empty stack may have a NULL base and top. As tsr_root_add(). */
 TSR_API tsr_status tsr_stack_add(tsr_heap *heap, tsr_native_stack *stack, tsr_error *error);
 
 /** Forgets a stack. TSR_INVALID_ARGUMENT where it is unknown. */
