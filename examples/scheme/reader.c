@@ -299,23 +299,30 @@ static struct syntax *read_character(struct reader *r, struct syntax *place) {
 
 /* ---- numbers and symbols ---- */
 
+/** Makes the datum the number that a token reads as. False: it is none. */
+static bool reads_as_number(struct reader *r, struct syntax *s, const char *token, size_t length) {
+  switch (parse_number(token, length, 10, &s->as.constant, &s->as.flonum)) {
+  case NUMBER_FIXNUM:
+    constant(r, s, s->as.constant);
+    return true;
+  case NUMBER_FLONUM:
+    s->kind = SYNTAX_FLONUM;
+    return true;
+  case NUMBER_TOO_LARGE:
+    reader_error(r, INTEGER_TOO_LARGE);
+  case NUMBER_NONE:
+    break;
+  }
+  return false;
+}
+
 /** What a token is when it is not a number: a symbol. */
 static struct syntax *read_atom(struct reader *r) {
   struct syntax *s = new_syntax(r, SYNTAX_IDENTIFIER);
   char token[MAX_TOKEN];
   size_t length = read_token(r, token);
   if (length == 0) reader_error(r, "unexpected character");
-  switch (parse_number(token, length, 10, &s->as.constant, &s->as.flonum)) {
-  case NUMBER_FIXNUM:
-    return constant(r, s, s->as.constant);
-  case NUMBER_FLONUM:
-    s->kind = SYNTAX_FLONUM;
-    return s;
-  case NUMBER_TOO_LARGE:
-    reader_error(r, INTEGER_TOO_LARGE);
-  case NUMBER_NONE:
-    break;
-  }
+  if (reads_as_number(r, s, token, length)) return s;
   s->as.identifier.symbol = intern(r->vm, token, length);
   s->as.identifier.scope = NULL;
   return s;
@@ -354,17 +361,7 @@ static struct syntax *read_hash(struct reader *r) {
   size_t length = read_token(r, token);
   if (strcmp(token, "#t") == 0 || strcmp(token, "#true") == 0) return constant(r, s, SCHEME_TRUE);
   if (strcmp(token, "#f") == 0 || strcmp(token, "#false") == 0) return constant(r, s, SCHEME_FALSE);
-  switch (parse_number(token, length, 10, &s->as.constant, &s->as.flonum)) {
-  case NUMBER_FIXNUM:
-    return constant(r, s, s->as.constant);
-  case NUMBER_FLONUM:
-    s->kind = SYNTAX_FLONUM;
-    return s;
-  case NUMBER_TOO_LARGE:
-    reader_error(r, INTEGER_TOO_LARGE);
-  case NUMBER_NONE:
-    break;
-  }
+  if (reads_as_number(r, s, token, length)) return s;
   source_error(r->vm, r->source->name, s->line, "unknown syntax %s", token);
 }
 

@@ -4,7 +4,9 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 tree=$1/citations
+checker=$here/citations.sh
 failures=0
+. "$here/planted.sh"
 
 plant() { # FILE TEXT
   rm -rf "$tree"
@@ -12,27 +14,6 @@ plant() { # FILE TEXT
   printf '# Notes\n\n## gc-byte\n\nText.\n' >"$tree/docs/design/object.md"
   printf '| A002-04 | asks | now |\n| F21 | asks | now |\n' >"$tree/docs/requirements.md"
   printf '/* first line */\n/* %s */\n' "$2" >"$tree/$1"
-}
-
-must_find() {
-  plant "$1" "$2"
-  if result=$(sh "$here/citations.sh" "$tree"); then
-    echo "not found: $2 in $1"
-    failures=$((failures + 1))
-  else
-    case $result in
-    "$1:2: "*) echo "found: $result" ;;
-    *) echo "wrong place: $result"; failures=$((failures + 1)) ;;
-    esac
-  fi
-}
-
-must_pass() {
-  plant "$1" "$2"
-  if ! result=$(sh "$here/citations.sh" "$tree"); then
-    echo "wrongly found: $result"
-    failures=$((failures + 1))
-  fi
 }
 
 must_find core/heap/a.c 'see [design: no-such-tag].'

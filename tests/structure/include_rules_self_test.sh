@@ -7,34 +7,15 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 tree=$1/include_rules
+checker=$here/include_rules.sh
 failures=0
+. "$here/planted.sh"
 
 plant() { # FILE INCLUDE
   rm -rf "$tree"
   mkdir -p "$tree/core/heap" "$tree/$(dirname "$1")"
   printf '#include "core/os/memory.h"\n' >"$tree/core/heap/clean.c"
   printf '/* planted */\n#include %s\n' "$2" >"$tree/$1"
-}
-
-must_find() {
-  plant "$1" "$2"
-  if result=$(sh "$here/include_rules.sh" "$tree"); then
-    echo "not found: $1 includes $2"
-    failures=$((failures + 1))
-  else
-    case $result in
-    "$1:2: "*) echo "found: $result" ;;
-    *) echo "wrong place: $result"; failures=$((failures + 1)) ;;
-    esac
-  fi
-}
-
-must_pass() {
-  plant "$1" "$2"
-  if ! result=$(sh "$here/include_rules.sh" "$tree"); then
-    echo "wrongly found: $result"
-    failures=$((failures + 1))
-  fi
 }
 
 must_find api/include/tessera/a.h '"core/heap/heap.h"'
