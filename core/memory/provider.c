@@ -77,3 +77,12 @@ bool memory_table_extend(memory_table *table, size_t bytes) {
   table->committed_bytes += more;
   return true;
 }
+
+void memory_table_cut(memory_table *table, size_t bytes) {
+  size_t keep = memory_table_round(bytes);
+  if (keep >= table->committed_bytes) return;
+  size_t less = table->committed_bytes - keep;
+  os_memory_decommit(table->base + keep, less);
+  memory_discharge(table->account, table->type, less);
+  table->committed_bytes = keep;
+}

@@ -30,5 +30,7 @@ bool memory_table_create(memory_table *table, memory_account *account, memory_ty
 void memory_table_destroy(memory_table *table);
 /* Makes the first `bytes` usable. False: no memory, or past the reservation; nothing changed. */
 bool memory_table_extend(memory_table *table, size_t bytes);
+/* Gives back what lies above the first `bytes`, rounded up to pages: undoes an extension. */
+void memory_table_cut(memory_table *table, size_t bytes);
 
 #endif

@@ -275,8 +275,10 @@ static uint32_t layout_append(layout_table *layouts, const tsr_layout *given, ts
     return 0;
   }
   layout compiled = layout_compile(given, layouts->heap->object_align);
+  size_t table_bytes = layouts->table.committed_bytes;
   if (!memory_table_extend(&layouts->table, (index + 1) * sizeof(layout)) ||
       !layout_copy_parts(layouts, &compiled, given)) {
+    memory_table_cut(&layouts->table, table_bytes);
     error_set(error, TSR_OUT_OF_MEMORY, "no memory for another layout");
     return 0;
   }

@@ -102,10 +102,14 @@ static uint64_t handle_take(struct roots *roots) {
     return index;
   }
   size_t next = roots->handle_count;
+  size_t bit_bytes = roots->handle_bits.committed_bytes;
   if (!memory_table_extend(&roots->handle_bits, (next / 64 + 1) * sizeof(uint64_t))) {
     return HANDLE_NONE;
   }
-  if (!memory_table_extend(&roots->handles, (next + 1) * sizeof(tsr_slot))) return HANDLE_NONE;
+  if (!memory_table_extend(&roots->handles, (next + 1) * sizeof(tsr_slot))) {
+    memory_table_cut(&roots->handle_bits, bit_bytes);
+    return HANDLE_NONE;
+  }
   return roots->handle_count++;
 }
 

@@ -62,6 +62,13 @@ START_TEST(tables_grow_in_place_and_stop_at_their_reservation) {
   ck_assert_int_eq(base[39999], 0);
   ck_assert(!memory_table_extend(&table, table.reserved_bytes + 1));
   ck_assert_uint_eq(os_atomic_load(&account.total.bytes), table.committed_bytes);
+  memory_table_cut(&table, 1);
+  ck_assert_uint_lt(table.committed_bytes, 40000);
+  ck_assert_uint_eq(os_atomic_load(&account.total.bytes), table.committed_bytes);
+  ck_assert_int_eq(base[0], 5);
+  base[table.committed_bytes - 1] = 6;
+  ck_assert(memory_table_extend(&table, 40000));
+  ck_assert_int_eq(base[39999], 0);
   memory_table_destroy(&table);
   ck_assert_uint_eq(os_atomic_load(&account.total.bytes), 0);
 }
