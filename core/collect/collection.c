@@ -157,9 +157,10 @@ collection_outcome collection_run(tsr_mutator *self, const char *cause,
   record.pause_cpu_ns = os_thread_cpu_ns() - begin_cpu_ns;
   record.pause_ns = os_clock_ns() - begin_ns;
   if (heap->binding->collection_ended != NULL) heap->binding->collection_ended(heap->vm, &record);
+  report_collection(heap, &record);
   world_yield(self);
   record.pause_ns = os_clock_ns() - begin_ns;
-  report_collection(heap, &record);
+  report_pause(heap, &record);
   return COLLECTION_RAN;
 }
 

@@ -17,7 +17,7 @@ struct report {
   uint64_t opened_ns;
   bool logs_collections;
   uint64_t minor_collections, major_collections;
-  uint64_t last_number, live_bytes_after_last;
+  uint64_t live_bytes_after_last;
   uint32_t workers;
   histogram pause_ns, pause_cpu_ns;
 };
@@ -94,11 +94,13 @@ void report_collection(tsr_heap *heap, const tsr_collection *collection) {
   struct report *report = heap->report;
   os_mutex_lock(&report->lock);
   report->major_collections++;
-  /* Threads report after they have resumed the others, so an earlier collection may come later. */
-  if (collection->number > report->last_number) {
-    report->last_number = collection->number;
-    report->live_bytes_after_last = collection->live_bytes;
-  }
+  report->live_bytes_after_last = collection->live_bytes;
+  os_mutex_unlock(&report->lock);
+}
+
+void report_pause(tsr_heap *heap, const tsr_collection *collection) {
+  struct report *report = heap->report;
+  os_mutex_lock(&report->lock);
   histogram_add(&report->pause_ns, collection->pause_ns);
   histogram_add(&report->pause_cpu_ns, collection->pause_cpu_ns);
   if (report->logs_collections) report_log(heap, collection);

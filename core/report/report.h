@@ -11,8 +11,10 @@
 tsr_status report_open(tsr_heap *heap, tsr_error *error);
 void report_close(tsr_heap *heap);
 
-/* A collection is over; mutators run again. */
+/* A collection is over: counted before any mutator runs again, so that all of them see it. */
 void report_collection(tsr_heap *heap, const tsr_collection *collection);
+/* The pause is over too; only now is its length known. */
+void report_pause(tsr_heap *heap, const tsr_collection *collection);
 
 void report_fill(tsr_heap *heap, tsr_stats *stats);
 

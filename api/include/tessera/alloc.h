@@ -37,7 +37,8 @@ enum {
  *
  * @param size       a multiple of the object alignment, not zero. Default placement sends sizes
  *                   above TSR_MAX_INLINE_BYTES to the large space
- * @param align      a power of two up to TSR_MAX_ALIGN; less than the object alignment means that.
+ * @param align      a power of two up to TSR_MAX_ALIGN; less than the object alignment means that,
+ *                   and then the offset does not matter.
  *                   In default placement no more than the object's layout keeps after a move
  * @param offset     a multiple of the object alignment
  * @param semantics  placement and flags

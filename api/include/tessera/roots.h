@@ -62,12 +62,13 @@ typedef enum tsr_strength {
 /**
  * A slot that lives until tsr_handle_free(). NULL with an error: weak, no memory, or a word that
  * the reference rule reads as an address inside the heap's range where no object can be.
- * Any mutator's thread in managed code, or any thread before mutators exist. Never collects.
+ * A word that is a reference: a mutator's thread in managed code. Any other word: any thread. Never
+ * collects.
  */
 TSR_API tsr_slot *tsr_handle_new(tsr_heap *heap, uint64_t word, tsr_strength strength,
                                  tsr_error *error);
 
-/** Frees a handle. TSR_INVALID_ARGUMENT for a slot that is not a live handle of this heap. */
+/** Frees a handle. TSR_INVALID_ARGUMENT for a slot that is not a live handle of this heap. Any thread. */
 TSR_API tsr_status tsr_handle_free(tsr_heap *heap, tsr_slot *handle, tsr_error *error);
 
 /* ---- registered memory of the VM ----------------------------------------------------------- */

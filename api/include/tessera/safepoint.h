@@ -5,6 +5,8 @@
  * A mutator is in *managed* code (it may touch the heap, and a collection waits for it) or in
  * *native* code (it may not touch the heap, and a collection does not wait). Entering and leaving
  * native code is one sequentially consistent exchange on one state word and a load of the poll flag.
+ * In native code tsr_collect(), tsr_enumerate_objects(), registering pairs and the slow path of allocation
+ * answer TSR_BUSY; fast paths do not look.
  * A thread with mutators in several heaps is in managed code of at most one of them while it may block,
  * allocate or collect; otherwise two collections can wait for each other.
  * A VM with its own threads replaces the protocol through the three callbacks of its binding.
@@ -19,7 +21,8 @@
 extern "C" {
 #endif
 
-/** The slow path of tsr_safepoint(): stops until the collection that asked for it is over. */
+/** The slow path of tsr_safepoint(): stops until the collection that asked for it is over. A mutator in
+    native code stays there. */
 TSR_API void tsr_safepoint_slow(tsr_mutator *mutator);
 
 /** Whether somebody waits for this mutator to stop. */
