@@ -37,12 +37,38 @@ static const option_row option_rows[] = {
 };
 #undef OPTION
 
-/* ---- text to value ------------------------------------------------------------------------- */
+/* ---- value to text ------------------------------------------------------------------------- */
 
 typedef struct option_unit {
   const char *suffix;
   uint64_t factor;
 } option_unit;
+
+/* Units in which values are written, largest first; the last fits every value. */
+static const option_unit written_sizes[] = {{"T", (uint64_t)1 << 40},
+                                            {"G", (uint64_t)1 << 30},
+                                            {"M", (uint64_t)1 << 20},
+                                            {"K", (uint64_t)1 << 10},
+                                            {"", 1}};
+static const option_unit written_durations[] = {
+    {"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}};
+static const option_unit written_plain[] = {{"", 1}};
+
+/* A number as an option would be written: in the largest unit that leaves it whole. */
+static void option_write_number(char *text, size_t bytes, option_kind kind, uint64_t value) {
+  if (kind == KIND_SWITCH) {
+    snprintf(text, bytes, "%s", value != 0 ? "on" : "off");
+    return;
+  }
+  const option_unit *unit = kind == KIND_SIZE       ? written_sizes
+                            : kind == KIND_DURATION ? written_durations
+                                                    : written_plain;
+  while (unit->factor != 1 && (value == 0 || value % unit->factor != 0))
+    unit++;
+  snprintf(text, bytes, "%" PRIu64 "%s", value / unit->factor, unit->suffix);
+}
+
+/* ---- text to value ------------------------------------------------------------------------- */
 
 static const option_unit size_units[] = {{"", 1},
                                          {"b", 1},
@@ -133,10 +159,12 @@ static tsr_status option_assign(tsr_options *options, const option_row *row, con
                      text, option_example(row->kind));
   }
   if (value < row->least || value > row->most) {
-    return error_set(
-        error, TSR_INVALID_ARGUMENT,
-        "%s: \"%.64s\" is out of range; the least is %" PRIu64 ", the most is %" PRIu64 "%s",
-        source, text, row->least, row->most, row->kind == KIND_TEXT ? " characters" : "");
+    char least[32], most[32];
+    option_write_number(least, sizeof least, row->kind, row->least);
+    option_write_number(most, sizeof most, row->kind, row->most);
+    return error_set(error, TSR_INVALID_ARGUMENT,
+                     "%s: \"%.64s\" is out of range; the least is %s, the most is %s%s", source,
+                     text, least, most, row->kind == KIND_TEXT ? " characters" : "");
   }
   void *field = option_field(&options->values, row);
   if (row->kind == KIND_TEXT) {
@@ -249,8 +277,9 @@ tsr_status options_resolve(tsr_options *resolved, const tsr_options *pinned, tsr
 
 /* ---- help ------------------------------------------------------------------------------------ */
 
-static void option_format(char *text, size_t bytes, const option_row *row,
-                          const option_values *values) {
+/* The value in force. Zero below the least says that there is none. */
+static void option_write_value(char *text, size_t bytes, const option_row *row,
+                               const option_values *values) {
   const char *field = (const char *)values + row->field_offset;
   if (row->kind == KIND_TEXT) {
     snprintf(text, bytes, "\"%s\"", field);
@@ -258,15 +287,29 @@ static void option_format(char *text, size_t bytes, const option_row *row,
   }
   uint64_t value;
   memcpy(&value, field, sizeof value);
-  static const char *const units[] = {[KIND_TEXT] = "",
-                                      [KIND_SIZE] = " bytes",
-                                      [KIND_COUNT] = "",
-                                      [KIND_DURATION] = " ns",
-                                      [KIND_SWITCH] = ""};
-  snprintf(text, bytes, "%" PRIu64 "%s", value, units[row->kind]);
+  if (value < row->least) {
+    snprintf(text, bytes, "none");
+  } else {
+    option_write_number(text, bytes, row->kind, value);
+  }
+}
+
+/* What may be given: ", 1M to 32T" for sizes, durations and counts; nothing for switches and text. */
+static void option_write_range(char *text, size_t bytes, const option_row *row) {
+  text[0] = '\0';
+  if (row->kind == KIND_SWITCH || row->kind == KIND_TEXT) return;
+  char least[32], most[32];
+  option_write_number(least, sizeof least, row->kind, row->least);
+  option_write_number(most, sizeof most, row->kind, row->most);
+  snprintf(text, bytes, ", %s to %s", least, most);
 }
 
 void options_print_help(const tsr_options *options, const struct plan *plan) {
+  static const char *const kinds[] = {[KIND_TEXT] = "text",
+                                      [KIND_SIZE] = "size",
+                                      [KIND_COUNT] = "count",
+                                      [KIND_DURATION] = "duration",
+                                      [KIND_SWITCH] = "switch"};
   static const char *const origins[] = {[ORIGIN_DEFAULT] = "default",
                                         [ORIGIN_ENVIRONMENT] = "environment",
                                         [ORIGIN_PINNED] = "pinned by the program"};
@@ -276,11 +319,13 @@ void options_print_help(const tsr_options *options, const struct plan *plan) {
           options->heap_name, plan->name, plan->summary);
   for (size_t i = 0; i < OPTION_COUNT_OF_ALL; i++) {
     const option_row *row = &option_rows[i];
-    char variable[96];
-    char value[OPTION_TEXT_BYTES + 8];
+    char variable[96], value[OPTION_TEXT_BYTES + 8], range[80];
     option_variable_name(variable, sizeof variable, "", row->name);
-    option_format(value, sizeof value, row, &options->values);
-    fprintf(stderr, "  %-20s = %s (%s)\n      %s\n", variable, value, origins[options->origin[i]],
-            row->sentence);
+    option_write_value(value, sizeof value, row, &options->values);
+    option_write_range(range, sizeof range, row);
+    bool has_default = row->default_text[0] != '\0';
+    fprintf(stderr, "  %s = %s (%s)\n      %s%s%s%s: %s\n", variable, value,
+            origins[options->origin[i]], kinds[row->kind], range, has_default ? ", default " : "",
+            row->default_text, row->sentence);
   }
 }

@@ -159,18 +159,21 @@ static void report_write(FILE *file, const tsr_stats *stats) {
           stats->heap_max_bytes, stats->workers);
 }
 
+static void report_statistics_lost(const char *name) {
+  fprintf(stderr, "tessera: stats: the file \"%s\" cannot be written: %s\n", name, strerror(errno));
+}
+
 void report_statistics(tsr_heap *heap) {
   const char *name = heap->options.values.stats;
   if (*name == '\0') return;
   bool to_stderr = strcmp(name, "-") == 0;
   FILE *file = to_stderr ? stderr : fopen(name, "w");
   if (file == NULL) {
-    fprintf(stderr, "tessera: stats: the file \"%s\" cannot be written: %s\n", name,
-            strerror(errno));
+    report_statistics_lost(name);
     return;
   }
   tsr_stats stats = {.size = sizeof stats};
   report_fill(heap, &stats);
   report_write(file, &stats);
-  if (!to_stderr) fclose(file);
+  if (!to_stderr && fclose(file) != 0) report_statistics_lost(name);
 }

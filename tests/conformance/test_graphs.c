@@ -1,5 +1,5 @@
 /*
- * Collections over object graphs of every shape: what is reachable survives with its content, its
+ * F34, F35. Collections over object graphs of every shape: what is reachable survives with its content, its
  * sharing and its cycles; what is not is gone, which enumeration shows.
  */
 #include "testvm.h"

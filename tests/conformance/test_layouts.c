@@ -1,5 +1,5 @@
 /*
- * Every kind of layout and every source of a layout's index, over collections.
+ * F73. Every kind of layout and every source of a layout's index, over collections.
  *
  * The raw words of an object are filled with patterns, some of them addresses of real objects: a
  * collector that read one word too many would change it or keep its referent.

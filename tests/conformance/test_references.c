@@ -1,5 +1,5 @@
 /*
- * The reference rule: which words are references, and that an update keeps what is not address.
+ * F27. The reference rule: which words are references, and that an update keeps what is not address.
  *
  * The decoys are words with the bits of a dead object's address under a tag that is no reference: a
  * double, a small integer, a foreign low tag. They must stay as they are, and the object must go.

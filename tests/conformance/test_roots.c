@@ -1,5 +1,5 @@
 /*
- * Roots: scopes, handles, ranges, native stacks and callbacks. Each kind keeps its objects alive and
+ * F32. Roots: scopes, handles, ranges, native stacks and callbacks. Each kind keeps its objects alive and
  * up to date for as long as documented, and not a collection longer.
  */
 #include "testvm.h"

@@ -1,5 +1,5 @@
 /*
- * Where the VM keeps its mutator: the pointer, the structure, or pairs of cursor and limit.
+ * F21. Where the VM keeps its mutator: the pointer, the structure, or pairs of cursor and limit.
  *
  * What is checked is the arithmetic of the pair (a zero pair misses, an exact fit hits, a hit moves
  * the cursor by the size and nothing else) and the protocol between a cached pair and the mutator:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Judges one function's fast path: sh fast_path.sh BINARY FUNCTION cons|set_car GC_BYTE_OFFSET
+# A001-06. Judges one function's fast path: sh fast_path.sh BINARY FUNCTION cons|set_car GC_BYTE_OFFSET
 # Both kinds of function work on a pair whose first field lies 8 bytes into the object.
 set -eu
 

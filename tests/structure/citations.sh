@@ -3,7 +3,10 @@
 #
 #   [design: some-name]  in a comment of the library, an example or a test: a heading
 #                        "## some-name" in docs/design/; several names have commas between them
-#   A001-07, F21, ...    in a test: the number stands in docs/requirements.md
+#   A001-07, F21, ...    in a test, an example or a bench: the number stands in docs/requirements.md;
+#                        in a name it is written a001_07 or F21_...
+#
+# And the other way: a requirement whose status there holds `now` is cited by some test or bench.
 #
 # Prints each citation that leads nowhere as FILE:LINE: MESSAGE and fails if there is one.
 set -eu
@@ -23,20 +26,31 @@ cd "$1"
     failures++
   }
 
-  # Calls found(kind, citation) for each requirement number of a line, as a word of its own.
+  # The requirement numbers of a line, each as a word of its own or the beginning of a name.
   function numbers(kind, line,    word, before, after, rest) {
     rest = line
-    while (match(rest, /A[0-9][0-9][0-9]-[0-9][0-9]|F[0-9][0-9]/)) {
-      word = substr(rest, RSTART, RLENGTH)
+    while (match(rest, /[Aa][0-9][0-9][0-9][-_][0-9][0-9]|F[0-9][0-9]/)) {
+      word = toupper(substr(rest, RSTART, RLENGTH))
+      sub(/_/, "-", word)
       before = RSTART > 1 ? substr(rest, RSTART - 1, 1) : " "
       after = substr(rest, RSTART + RLENGTH, 1)
       rest = substr(rest, RSTART + RLENGTH)
-      if (before ~ /[A-Za-z0-9_]/ || after ~ /[A-Za-z0-9_]/) continue
+      if (before ~ /[A-Za-z0-9_]/ || after ~ /[A-Za-z0-9]/) continue
       if (kind == "define") known[word] = 1
       else {
         cited++
+        is_cited[word] = 1
         if (!(word in known)) missing(word " is not in docs/requirements.md")
       }
+    }
+  }
+
+  # A row of the requirements: | NUMBER | asks | decided | status |
+  function row(line,    cell, count) {
+    count = split(line, cell, "|")
+    gsub(/ /, "", cell[2])
+    if (cell[2] ~ /^(A[0-9][0-9][0-9]-[0-9][0-9]|F[0-9][0-9])$/ && cell[count - 1] ~ /`now/) {
+      due[cell[2]] = line_number
     }
   }
 
@@ -65,15 +79,21 @@ cd "$1"
         if (line ~ /^## /) { sub(/^## +/, "", line); sub(/ +$/, "", line); heading[line] = 1 }
       } else if (kind == "requirements") {
         numbers("define", line)
+        row(line)
       } else {
         tags(line)
-        if (file ~ /^tests\//) numbers("cite", line)
+        if (file ~ /^(tests|bench|examples)\//) numbers("cite", line)
       }
     }
     close(file)
   }
 
   END {
+    file = "docs/requirements.md"
+    for (word in due) {
+      line_number = due[word]
+      if (!(word in is_cited)) missing(word " is said to be there, but no test cites it")
+    }
     if (failures > 0) exit 1
     printf "%d citations resolve\n", cited
   }'

@@ -89,6 +89,35 @@ START_TEST(F01_protected_memory_keeps_its_content) {
 }
 END_TEST
 
+/* Whether the mapping that holds the address may be executed. */
+static bool is_executable(const void *address) {
+  FILE *maps = fopen("/proc/self/maps", "r");
+  if (maps == NULL) return false;
+  char line[512];
+  bool executable = false;
+  while (fgets(line, sizeof line, maps) != NULL) {
+    unsigned long start, end;
+    char access[8];
+    if (sscanf(line, "%lx-%lx %7s", &start, &end, access) != 3) continue;
+    if ((uintptr_t)address >= start && (uintptr_t)address < end) executable = access[2] == 'x';
+  }
+  fclose(maps);
+  return executable;
+}
+
+START_TEST(F67_heap_memory_is_never_executable) {
+  ck_assert(is_executable((const void *)(uintptr_t)&is_executable));
+  size_t page = os_page_bytes();
+  char *base = os_memory_reserve(4 * page, page);
+  ck_assert(!is_executable(base));
+  ck_assert(os_memory_commit(base, 4 * page));
+  ck_assert(!is_executable(base));
+  ck_assert(os_memory_protect(base, page, OS_ACCESS_READ));
+  ck_assert(!is_executable(base));
+  os_memory_release(base, 4 * page);
+}
+END_TEST
+
 START_TEST(F01_a_large_reservation_costs_no_resident_memory) {
   size_t before = resident_bytes();
   size_t bytes = (size_t)1 << 34;
@@ -126,6 +155,7 @@ int main(void) {
   tcase_add_test(tests, F01_reserved_memory_faults_and_committed_memory_is_zero);
   tcase_add_test(tests, F01_decommitting_gives_pages_back_and_faults);
   tcase_add_test(tests, F01_protected_memory_keeps_its_content);
+  tcase_add_test(tests, F67_heap_memory_is_never_executable);
   tcase_add_test(tests, F01_a_large_reservation_costs_no_resident_memory);
   tcase_add_test(tests, impossible_reservations_are_refused);
   tcase_add_test(tests, clocks_do_not_step_back);

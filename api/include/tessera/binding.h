@@ -28,9 +28,11 @@ enum {
 
 /** What the VM needs from a plan, for `tsr_binding.needs`. */
 enum {
-  TSR_NEEDS_NON_MOVING = 1u << 0,        /**< no object may ever move */
-  TSR_NEEDS_INTERIOR_POINTERS = 1u << 1, /**< tsr_object_of() must resolve interior pointers */
-  TSR_NEEDS_AMBIGUOUS_ROOTS = 1u << 2    /**< words that may or may not be references are roots */
+  TSR_NEEDS_NON_MOVING = 1u << 0, /**< no object may ever move */
+  TSR_NEEDS_INTERIOR_POINTERS = 1u
+                                << 1, /**< interior pointers must lead to their object; no plan of
+                                              this version can */
+  TSR_NEEDS_AMBIGUOUS_ROOTS = 1u << 2 /**< words that may or may not be references are roots */
 };
 
 /** Why an allocation failed for good, for `out_of_memory`. */
@@ -115,8 +117,11 @@ typedef struct tsr_binding {
   void (*collection_ended)(void *vm, const tsr_collection *collection);
 } tsr_binding;
 
-/** First members of a `tsr_binding` initialiser: `{TSR_BINDING_HEADER, .name = "lisp", ...}`. */
-#define TSR_BINDING_HEADER sizeof(tsr_binding), TSR_ABI, TSR_GC_BYTE_OFFSET, TSR_OBJECT_ALIGN
+/** First members of a `tsr_binding` initialiser: `{TSR_BINDING_HEADER, .name = "lisp", ...}` in C and in
+    C++20. In C++17 assign the members. */
+#define TSR_BINDING_HEADER                                                                         \
+  .size = sizeof(tsr_binding), .abi = TSR_ABI, .gc_byte_offset = TSR_GC_BYTE_OFFSET,               \
+  .object_align = TSR_OBJECT_ALIGN
 
 #ifdef __cplusplus
 }

@@ -141,8 +141,9 @@ typedef struct tsr_layout {
   size_t (*scan)(void *vm, tsr_ref object, size_t resume, tsr_slot_buffer *out);
 } tsr_layout;
 
-/** First member of a `tsr_layout` initialiser: `{TSR_LAYOUT_INIT, .name = "pair", ...}`. */
-#define TSR_LAYOUT_INIT sizeof(tsr_layout)
+/** First member of a `tsr_layout` initialiser: `{TSR_LAYOUT_INIT, .name = "pair", ...}` in C and in C++20.
+    In C++17, which has no such initialisers, assign the members. */
+#define TSR_LAYOUT_INIT .size = sizeof(tsr_layout)
 
 /**
  * Registers a layout and returns its index (1, 2, 3, ... in order of registration, after those of
