@@ -74,14 +74,27 @@ static void convert_loop(struct core *c) {
   c->as.let.body = lambda->body;
 }
 
-static void find_loops(struct core *c);
+struct analysis {
+  struct vm *vm;
+  const char *file;
+  unsigned nesting;
+};
 
-static void find_loops_in(const struct core_list *list) {
+static void find_loops(struct analysis *a, struct core *c);
+
+static void find_loops_in(struct analysis *a, const struct core_list *list) {
   for (unsigned i = 0; i < list->count; i++)
-    find_loops(list->items[i]);
+    find_loops(a, list->items[i]);
 }
 
-static void find_loops(struct core *c) {
+/** Returns the last item, for the caller to go on with. */
+static struct core *find_loops_before_last(struct analysis *a, const struct core_list *list) {
+  for (unsigned i = 0; i + 1 < list->count; i++)
+    find_loops(a, list->items[i]);
+  return list->items[list->count - 1];
+}
+
+static void find_loops_below(struct analysis *a, struct core *c) {
   for (;;) {
     switch (c->kind) {
     case CORE_CONSTANT:
@@ -95,38 +108,51 @@ static void find_loops(struct core *c) {
       c = c->as.set.value;
       continue;
     case CORE_IF:
-      find_loops(c->as.branch.test);
-      find_loops(c->as.branch.then);
+      find_loops(a, c->as.branch.test);
+      find_loops(a, c->as.branch.then);
       c = c->as.branch.otherwise;
       continue;
     case CORE_AND:
     case CORE_OR:
     case CORE_SEQUENCE:
-      find_loops_in(&c->as.sequence);
-      return;
+      c = find_loops_before_last(a, &c->as.sequence);
+      continue;
     case CORE_LAMBDA:
       c = c->as.lambda->body;
       continue;
     case CORE_CALL:
-      find_loops(c->as.call.callee);
-      find_loops_in(&c->as.call.arguments);
+      find_loops(a, c->as.call.callee);
+      find_loops_in(a, &c->as.call.arguments);
       return;
     case CORE_INTEGRATED:
     case CORE_CONTINUE:
-      find_loops_in(&c->as.call.arguments);
+      find_loops_in(a, &c->as.call.arguments);
       return;
     case CORE_LET:
     case CORE_LOOP:
-      find_loops_in(&c->as.let.values);
+      find_loops_in(a, &c->as.let.values);
       c = c->as.let.body;
       continue;
     case CORE_FIX:
-      find_loops_in(&c->as.let.values);
-      find_loops(c->as.let.body);
-      if (has_loop_shape(c)) convert_loop(c);
+      find_loops_in(a, &c->as.let.values);
+      if (!has_loop_shape(c)) {
+        c = c->as.let.body;
+        continue;
+      }
+      find_loops(a, c->as.let.body);
+      convert_loop(c);
       return;
     }
   }
+}
+
+/** The pass that goes first looks after the depth for itself and for the second one. */
+static void find_loops(struct analysis *a, struct core *c) {
+  if (++a->nesting > MAX_CORE_NESTING) {
+    source_error(a->vm, a->file, c->line, NESTED_TOO_DEEPLY);
+  }
+  find_loops_below(a, c);
+  a->nesting--;
 }
 
 /* ---- owners ---- */
@@ -136,6 +162,12 @@ static void find_owners(struct core *c, struct lambda *here);
 static void find_owners_in(const struct core_list *list, struct lambda *here) {
   for (unsigned i = 0; i < list->count; i++)
     find_owners(list->items[i], here);
+}
+
+static struct core *find_owners_before_last(const struct core_list *list, struct lambda *here) {
+  for (unsigned i = 0; i + 1 < list->count; i++)
+    find_owners(list->items[i], here);
+  return list->items[list->count - 1];
 }
 
 static void own(const struct variable_list *variables, struct lambda *owner) {
@@ -164,8 +196,8 @@ static void find_owners(struct core *c, struct lambda *here) {
     case CORE_AND:
     case CORE_OR:
     case CORE_SEQUENCE:
-      find_owners_in(&c->as.sequence, here);
-      return;
+      c = find_owners_before_last(&c->as.sequence, here);
+      continue;
     case CORE_LAMBDA:
       here = c->as.lambda;
       own(&here->parameters, here);
@@ -190,8 +222,9 @@ static void find_owners(struct core *c, struct lambda *here) {
   }
 }
 
-void analyse(struct lambda *lambda) {
-  find_loops(lambda->body);
+void analyse(struct vm *vm, struct lambda *lambda, const char *file) {
+  struct analysis analysis = {.vm = vm, .file = file};
+  find_loops(&analysis, lambda->body);
   own(&lambda->parameters, lambda);
   find_owners(lambda->body, lambda);
 }

@@ -73,6 +73,8 @@ static value operand_value(struct function *f, const struct emitted *e) {
     return e->k.value;
   case OPERAND_SYMBOL:
     return e->k.symbol < f->vm->symbols.count ? symbol_by_id(f->vm, e->k.symbol) : SCHEME_FALSE;
+  case OPERAND_GLOBAL:
+    return symbol_of(symbol_by_id(f->vm, e->k.symbol))->value;
   case OPERAND_DATUM:
     return datum_value(f->vm, e->k.datum);
   case OPERAND_CODE:

@@ -40,7 +40,7 @@ static void scan_body(struct expander *x, struct syntax *form, unsigned first, s
     struct syntax *name, *definitions;
     switch (role) {
     case ROLE_BEGIN:
-      if (++x->nesting > MAX_EXPANSION_NESTING) syntax_error(x, s, "program nested too deeply");
+      if (++x->nesting > MAX_EXPANSION_NESTING) syntax_error(x, s, NESTED_TOO_DEEPLY);
       check_form(x, s, 1);
       scan_body(x, s, 1, scope, body);
       x->nesting--;

@@ -113,10 +113,12 @@ static value builtin_gc(struct vm *vm, uint32_t count, value *args) {
 static value builtin_exit(struct vm *vm, uint32_t count, value *args) {
   if (count == 0 || args[0] == SCHEME_TRUE)
     vm->exit_status = 0;
-  else if (is_fixnum(args[0]))
-    vm->exit_status = (int)(fixnum_value(args[0]) & 0xff);
-  else
+  else if (args[0] == SCHEME_FALSE)
     vm->exit_status = 1;
+  else if (is_fixnum(args[0]) && fixnum_value(args[0]) >= 0 && fixnum_value(args[0]) <= 255)
+    vm->exit_status = (int)fixnum_value(args[0]);
+  else
+    raise_type(vm, "exit", "boolean or status from 0 to 255", args[0]);
   longjmp(*vm->top_escape, ESCAPE_EXIT);
 }
 

@@ -2,6 +2,7 @@
 #include "builtins.h"
 #include "numbers.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- arithmetic on any number of arguments ---- */
@@ -21,6 +22,7 @@ static value builtin_multiply(struct vm *vm, uint32_t count, value *args) {
 }
 
 static value builtin_subtract(struct vm *vm, uint32_t count, value *args) {
+  if (count == 1 && is_flonum(args[0])) return make_flonum(vm, -flonum_of(args[0])->number);
   if (count == 1) return number_subtract(vm, fixnum(0), args[0]);
   value difference = args[0];
   for (uint32_t i = 1; i < count; i++)
@@ -61,13 +63,18 @@ TWO(builtin_quotient, number_quotient)
 TWO(builtin_remainder, number_remainder)
 TWO(builtin_modulo, number_modulo)
 
-/** The least or the greatest; inexact where any argument is. */
+static bool is_nan(value v) {
+  return is_flonum(v) && isnan(flonum_of(v)->number);
+}
+
+/** The least or the greatest; inexact where any argument is, and +nan.0 where any is that. */
 static value extreme(struct vm *vm, const char *who, uint32_t count, const value *args,
                      enum order wanted) {
   value best = args[0];
   bool inexact = false;
   for (uint32_t i = 0; i < count; i++) {
-    if (number_compare(vm, who, args[i], best) == wanted) best = args[i];
+    enum order order = number_compare(vm, who, args[i], best);
+    if (order == wanted || (order == ORDER_NONE && is_nan(args[i]))) best = args[i];
     inexact = inexact || is_flonum(args[i]);
   }
   return inexact && is_fixnum(best) ? make_flonum(vm, (double)fixnum_value(best)) : best;
@@ -185,6 +192,9 @@ static value builtin_expt(struct vm *vm, uint32_t count, value *args) {
     if (base == -1) return fixnum(exponent % 2 == 0 ? 1 : -1);
     return exact_power(vm, base, exponent);
   }
+  if (args[0] == fixnum(0) && is_fixnum(args[1])) {
+    raise_error_with(vm, "expt: division by zero", args[0]);
+  }
   double base = number_to_double(vm, "expt", args[0]);
   return make_flonum(vm, pow(base, number_to_double(vm, "expt", args[1])));
 }
@@ -269,25 +279,34 @@ static value builtin_number_to_string(struct vm *vm, uint32_t count, value *args
   char text[NUMBER_TEXT_BYTES];
   if (is_fixnum(args[0]))
     format_fixnum(fixnum_value(args[0]), radix, text);
+  else if (is_flonum(args[0]) && radix != 10)
+    raise_type(vm, "number->string", "radix 10 for an inexact number", args[1]);
   else
     format_flonum(number_to_double(vm, "number->string", args[0]), text);
   return make_string_utf8(vm, text, strlen(text));
 }
 
-static value builtin_string_to_number(struct vm *vm, uint32_t count, value *args) {
-  enum { MOST = 1024 };
-  const struct string *string = check_string(vm, "string->number", args[0]);
-  int radix = check_radix(vm, "string->number", count, args);
-  char text[MOST + 1];
-  if (string->length == 0 || string->length > MOST) return SCHEME_FALSE;
+/** As parse_number(), which wants the string's characters as bytes. */
+static enum number_text parse_string(const struct string *string, int radix, value *exact,
+                                     double *inexact) {
+  if (string->length == 0) return NUMBER_NONE;
+  char few[64], *text = few;
+  if (string->length >= sizeof few) text = checked_realloc(NULL, string->length + 1, 1);
   for (uint64_t i = 0; i < string->length; i++) {
-    if (string->chars[i] > 127) return SCHEME_FALSE;
-    text[i] = (char)string->chars[i];
+    text[i] = string->chars[i] > 127 ? '?' : (char)string->chars[i];
   }
   text[string->length] = '\0';
+  enum number_text result = parse_number(text, string->length, radix, exact, inexact);
+  if (text != few) free(text);
+  return result;
+}
+
+static value builtin_string_to_number(struct vm *vm, uint32_t count, value *args) {
+  const struct string *string = check_string(vm, "string->number", args[0]);
+  int radix = check_radix(vm, "string->number", count, args);
   value exact;
   double inexact;
-  switch (parse_number(text, string->length, radix, &exact, &inexact)) {
+  switch (parse_string(string, radix, &exact, &inexact)) {
   case NUMBER_FIXNUM:
     return exact;
   case NUMBER_FLONUM:

@@ -139,6 +139,23 @@ static void compile_set_global(struct function *f, const struct core *c, enum op
   emit_symbol(f, op, c->as.set.global);
 }
 
+/** Whether a global is compiled as the value that it has now: in the library, so that no program can
+    break the library by redefining a name. Names with % are the library's own: variables, some. */
+static bool is_settled(const struct function *f, uint32_t symbol) {
+  if (is_string(f->vm->registers[REGISTER_FILE])) return false;
+  const struct symbol *s = symbol_of(symbol_by_id(f->vm, symbol));
+  return s->value != SCHEME_UNBOUND && string_of(s->name)->chars[0] != '%';
+}
+
+static void compile_global(struct function *f, uint32_t symbol) {
+  if (!is_settled(f, symbol)) {
+    emit_symbol(f, OP_GLOBAL, symbol);
+    return;
+  }
+  emit_symbol(f, OP_CONSTANT, symbol);
+  f->code.items[f->code.count - 1].kind = OPERAND_GLOBAL;
+}
+
 static void compile_constant(struct function *f, const struct syntax *datum) {
   struct emitted *e = emit(f, OP_CONSTANT, 0);
   if (datum == NULL) {
@@ -239,7 +256,7 @@ static uint32_t compile_arguments(struct function *f, const struct core_list *ar
 static void compile_call(struct function *f, const struct core *c, bool tail) {
   const struct core *callee = c->as.call.callee;
   uint32_t count = compile_arguments(f, &c->as.call.arguments, c->line);
-  bool global = callee->kind == CORE_GLOBAL && !tail;
+  bool global = callee->kind == CORE_GLOBAL && !tail && !is_settled(f, callee->as.global);
   if (!global) compile_core(f, callee, false);
   f->line = c->line;
   if (global)
@@ -294,6 +311,7 @@ static struct function *compile_lambda(struct function *outer, struct lambda *la
   f->arena = outer->arena;
   f->file = outer->file;
   f->lambda = lambda;
+  f->nesting = outer->nesting;
   f->line = lambda->line;
   int32_t count = (int32_t)lambda->parameters.count;
   for (int32_t i = 0; i < count; i++) {
@@ -337,22 +355,21 @@ static struct function *compile_closure(struct function *f, struct lambda *lambd
 
 /* ---- let, fix, loop ---- */
 
-static void compile_let_body(struct function *f, const struct core *c, bool tail) {
-  compile_core(f, c->as.let.body, tail);
+/** The code of a tail position has left the frame. */
+static void leave_variables(struct function *f, int32_t words, bool tail) {
   if (tail)
-    f->depth -= (int32_t)c->as.let.variables.count;
+    f->depth -= words;
   else
-    emit_pop(f, (int32_t)c->as.let.variables.count);
+    emit_pop(f, words);
 }
 
-static void compile_let(struct function *f, const struct core *c, bool tail) {
+static void compile_let_variables(struct function *f, const struct core *c) {
   for (unsigned i = 0; i < c->as.let.variables.count; i++) {
     struct variable *v = c->as.let.variables.items[i];
     compile_core(f, c->as.let.values.items[i], false);
     push_variable(f, v);
     box_variable(f, v);
   }
-  compile_let_body(f, c, tail);
 }
 
 /** Fills the places for a closure's later siblings, now that they exist. */
@@ -367,7 +384,7 @@ static void patch_closure(struct function *f, const struct core *fix, unsigned s
   }
 }
 
-static void compile_fix(struct function *f, const struct core *c, bool tail) {
+static void compile_fix_variables(struct function *f, const struct core *c) {
   unsigned count = c->as.let.variables.count;
   struct function **inner = arena_alloc(f->arena, count, sizeof(struct function *));
   for (unsigned i = 0; i < count; i++) {
@@ -376,7 +393,32 @@ static void compile_fix(struct function *f, const struct core *c, bool tail) {
   }
   for (unsigned i = 0; i < count; i++)
     patch_closure(f, c, i, inner[i]);
-  compile_let_body(f, c, tail);
+}
+
+static void compile_sequence_before_last(struct function *f, const struct core *c) {
+  for (unsigned i = 0; i + 1 < c->as.sequence.count; i++)
+    compile_core(f, c->as.sequence.items[i], false);
+}
+
+/** Lets, fixes and sequences, each the end of the one before: a let* or a body with definitions.
+    However long, it is a loop here. */
+static void compile_body(struct function *f, const struct core *c, bool tail) {
+  int32_t words = 0;
+  for (;;) {
+    f->line = c->line;
+    if (c->kind == CORE_SEQUENCE) {
+      compile_sequence_before_last(f, c);
+      c = c->as.sequence.items[c->as.sequence.count - 1];
+    } else if (c->kind == CORE_LET || c->kind == CORE_FIX) {
+      (c->kind == CORE_LET ? compile_let_variables : compile_fix_variables)(f, c);
+      words += (int32_t)c->as.let.variables.count;
+      c = c->as.let.body;
+    } else {
+      break;
+    }
+  }
+  compile_core(f, c, tail);
+  leave_variables(f, words, tail);
 }
 
 /** A boxed variable of a loop gets a new box each time round. */
@@ -390,7 +432,8 @@ static void compile_loop(struct function *f, struct core *c, bool tail) {
   for (unsigned i = 0; i < c->as.let.variables.count; i++) {
     box_variable(f, c->as.let.variables.items[i]);
   }
-  compile_let_body(f, c, tail);
+  compile_core(f, c->as.let.body, tail);
+  leave_variables(f, (int32_t)c->as.let.variables.count, tail);
 }
 
 static void compile_continue(struct function *f, const struct core *c) {
@@ -406,33 +449,21 @@ static void compile_continue(struct function *f, const struct core *c) {
 
 /* ---- any core ---- */
 
-static void compile_sequence(struct function *f, const struct core *c, bool tail) {
-  unsigned last = c->as.sequence.count - 1;
-  for (unsigned i = 0; i < last; i++)
-    compile_core(f, c->as.sequence.items[i], false);
-  compile_core(f, c->as.sequence.items[last], tail);
-}
-
-static void compile_core(struct function *f, const struct core *c, bool tail) {
-  f->line = c->line;
+static void compile_kind(struct function *f, const struct core *c, bool tail) {
   switch (c->kind) {
   case CORE_IF:
     compile_if(f, c, tail);
     return;
   case CORE_SEQUENCE:
-    compile_sequence(f, c, tail);
+  case CORE_LET:
+  case CORE_FIX:
+    compile_body(f, c, tail);
     return;
   case CORE_AND:
     compile_logic(f, c, OP_JUMP_IF_FALSE, tail);
     return;
   case CORE_OR:
     compile_logic(f, c, OP_JUMP_IF_TRUE, tail);
-    return;
-  case CORE_LET:
-    compile_let(f, c, tail);
-    return;
-  case CORE_FIX:
-    compile_fix(f, c, tail);
     return;
   case CORE_LOOP:
     compile_loop(f, (struct core *)(uintptr_t)c, tail);
@@ -454,7 +485,7 @@ static void compile_core(struct function *f, const struct core *c, bool tail) {
     compile_local(f, c->as.local);
     break;
   case CORE_GLOBAL:
-    emit_symbol(f, OP_GLOBAL, c->as.global);
+    compile_global(f, c->as.global);
     break;
   case CORE_SET_LOCAL:
     compile_set_local(f, c);
@@ -473,6 +504,13 @@ static void compile_core(struct function *f, const struct core *c, bool tail) {
     break;
   }
   if (tail) emit_return(f);
+}
+
+static void compile_core(struct function *f, const struct core *c, bool tail) {
+  f->line = c->line;
+  if (++f->nesting > MAX_CORE_NESTING) source_error(f->vm, f->file, c->line, NESTED_TOO_DEEPLY);
+  compile_kind(f, c, tail);
+  f->nesting--;
 }
 
 value compile(struct vm *vm, struct lambda *lambda, const char *file, struct arena *arena) {

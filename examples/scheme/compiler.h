@@ -12,6 +12,7 @@ struct function;
 enum operand_kind {
   OPERAND_VALUE,  /**< no heap object */
   OPERAND_SYMBOL, /**< by id */
+  OPERAND_GLOBAL, /**< the value of a symbol, by id */
   OPERAND_DATUM,  /**< a quoted constant */
   OPERAND_CODE    /**< of an inner lambda */
 };
@@ -49,6 +50,7 @@ struct function {
   struct line_list lines;
   struct variable_list captured; /**< in the order of the closure's slots */
   uint32_t line;                 /**< of the core being compiled */
+  unsigned nesting;              /**< of the core being compiled, outer lambdas included */
   uint32_t label;                /**< last jump target: instructions before it stay as they are */
   int32_t depth, most_depth;     /**< stack words above fp */
 };

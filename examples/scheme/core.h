@@ -89,6 +89,11 @@ struct core {
 
 #define NO_SYMBOL UINT32_MAX
 
+/** Analysis and compiler refuse deeper trees, before they overflow the stack of C. A form of little
+    nesting can expand to one: each item of a quasiquote lies one level below the item before it. */
+enum { MAX_CORE_NESTING = 6000 };
+#define NESTED_TOO_DEEPLY "program nested too deeply"
+
 struct lambda {
   uint32_t name; /**< symbol id or NO_SYMBOL */
   uint32_t line;
@@ -102,7 +107,7 @@ struct lambda {
 struct lambda *expand(struct vm *vm, struct syntax *form, const char *file, struct arena *arena);
 void keywords_install(struct vm *vm);
 /** Finds loops, and where variables live. */
-void analyse(struct lambda *lambda);
+void analyse(struct vm *vm, struct lambda *lambda, const char *file);
 /** Compiles to a code object. */
 value compile(struct vm *vm, struct lambda *lambda, const char *file, struct arena *arena);
 

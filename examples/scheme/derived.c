@@ -421,6 +421,16 @@ void expand_record_definition(struct expander *x, struct syntax *form, struct sy
     define_field(x, form, i, type, definitions);
 }
 
+/* ---- what is not there ---- */
+
+static struct core *expand_unsupported(struct expander *x, struct syntax *form,
+                                       const struct scope *scope) {
+  (void)scope;
+  char name[64];
+  symbol_name(symbol_by_id(x->vm, item(form, 0)->as.identifier.symbol), name, sizeof name);
+  source_error(x->vm, x->file, form->line, "%s is not supported", name);
+}
+
 /* ---- the table ---- */
 
 const struct special_form derived_forms[] = {
@@ -435,6 +445,14 @@ const struct special_form derived_forms[] = {
     {"let-values", ROLE_EXPRESSION, expand_let_values},
     {"let*-values", ROLE_EXPRESSION, expand_let_star_values},
     {"guard", ROLE_EXPRESSION, expand_guard},
+    {"delay", ROLE_EXPRESSION, expand_unsupported},
+    {"delay-force", ROLE_EXPRESSION, expand_unsupported},
+    {"case-lambda", ROLE_EXPRESSION, expand_unsupported},
+    {"define-values", ROLE_EXPRESSION, expand_unsupported},
+    {"define-syntax", ROLE_EXPRESSION, expand_unsupported},
+    {"let-syntax", ROLE_EXPRESSION, expand_unsupported},
+    {"letrec-syntax", ROLE_EXPRESSION, expand_unsupported},
+    {"parameterize", ROLE_EXPRESSION, expand_unsupported},
 };
 
 const unsigned derived_form_count = sizeof derived_forms / sizeof derived_forms[0];

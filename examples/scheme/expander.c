@@ -294,7 +294,7 @@ static struct core *expand_call(struct expander *x, struct syntax *form,
 }
 
 struct core *expand_expression(struct expander *x, struct syntax *form, const struct scope *scope) {
-  if (x->nesting >= MAX_EXPANSION_NESTING) syntax_error(x, form, "program nested too deeply");
+  if (x->nesting >= MAX_EXPANSION_NESTING) syntax_error(x, form, NESTED_TOO_DEEPLY);
   x->nesting++;
   struct core *result;
   const struct special_form *keyword = keyword_of(x, form, scope);
@@ -499,7 +499,7 @@ static struct core *expand_top_level(struct expander *x, struct syntax *form);
 static struct core *expand_top_level_sequence(struct expander *x, struct syntax *form,
                                               unsigned first) {
   struct core_list list = {0};
-  if (++x->nesting > MAX_EXPANSION_NESTING) syntax_error(x, form, "program nested too deeply");
+  if (++x->nesting > MAX_EXPANSION_NESTING) syntax_error(x, form, NESTED_TOO_DEEPLY);
   for (unsigned i = first; i < length_of(form); i++) {
     struct core *e = expand_top_level(x, item(form, i));
     ARENA_PUSH(x->arena, list, e);

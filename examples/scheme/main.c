@@ -23,7 +23,8 @@ static const char usage[] =
     "  -h, --help      show this text\n"
     "\n"
     "environment:\n"
-    "  SCHEME_STACK_MAX   largest size of the stack in bytes, with K, M or G (default 2G)\n"
+    "  SCHEME_STACK_MAX   largest size of the stack in bytes, with K, M or G: at\n"
+    "                     least 64K (default 512M)\n"
     "  TESSERA_...        the heap's options; TESSERA_HELP=1 lists them\n";
 
 struct session {
@@ -69,6 +70,8 @@ static int prompt(struct vm *vm, struct session *session) {
       return vm->exit_status;
     case ESCAPE_ERROR:
       report_last_error(vm);
+      if (ferror(session->source.file)) return STATUS_ERROR;
+      vm_abandon(vm);
       source_skip_line(&session->source);
     }
   }
@@ -87,6 +90,13 @@ static int run_program(struct vm *vm, struct session *session) {
 }
 
 static int run_session(struct session *session) {
+  size_t stack_words;
+  if (!stack_limit_from_environment(&stack_words)) {
+    fprintf(stderr,
+            "tessera-scheme: SCHEME_STACK_MAX=%s: expected a size from 64K up, such as 8M\n",
+            getenv("SCHEME_STACK_MAX"));
+    return STATUS_USAGE;
+  }
   struct vm *vm = malloc(sizeof *vm);
   if (vm == NULL || !vm_open(vm)) {
     free(vm);

@@ -170,8 +170,9 @@ bool character_by_name(const char *name, size_t length, uint32_t *point) {
   }
   value number;
   double unused;
-  if (name[0] != 'x' || parse_number(name + 1, length - 1, 16, &number, &unused) != NUMBER_FIXNUM ||
-      fixnum_value(number) < 0 || fixnum_value(number) > 0x10ffff) {
+  if (name[0] != 'x' || digit_value(name[1]) >= 16 ||
+      parse_number(name + 1, length - 1, 16, &number, &unused) != NUMBER_FIXNUM ||
+      !is_character_point(fixnum_value(number))) {
     return false;
   }
   *point = (uint32_t)fixnum_value(number);

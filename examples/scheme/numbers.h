@@ -25,6 +25,11 @@ enum { NUMBER_TEXT_BYTES = 80 };
 void format_flonum(double number, char text[static NUMBER_TEXT_BYTES]);
 void format_fixnum(int64_t number, int radix, char text[static NUMBER_TEXT_BYTES]);
 
+/** Whether a number is the code point of a character: surrogates are not. */
+static inline bool is_character_point(int64_t n) {
+  return n >= 0 && n <= 0x10ffff && (n < 0xd800 || n > 0xdfff);
+}
+
 /** The character called `name` ("space", "x41"). */
 bool character_by_name(const char *name, size_t length, uint32_t *point);
 /** Its name, or NULL. */

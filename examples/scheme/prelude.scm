@@ -1,6 +1,8 @@
 ; prelude.scm: the part of the library that is clearer in Scheme than in C.
 ;
-; Compiled at every start. Names with % are not for programs. Errors in here are shown at the
+; Compiled at every start. Names with % are not for programs. A global without % that is already
+; defined is compiled as its value, so that a program may redefine it; hence no procedure here calls
+; itself, or a later one, by such a name. Errors in here are shown at the
 ; place in the program that called.
 
 ; ---- the rest of the builtins ----
@@ -53,13 +55,16 @@
           (else (loop (cdr list) kept)))))
 
 (define (fold-left f seed list)
-  (if (null? list) seed (fold-left f (f seed (car list)) (cdr list))))
+  (let loop ((seed seed) (list list))
+    (if (null? list) seed (loop (f seed (car list)) (cdr list)))))
 
 (define (fold-right f seed list)
-  (if (null? list) seed (f (car list) (fold-right f seed (cdr list)))))
+  (let loop ((list list))
+    (if (null? list) seed (f (car list) (loop (cdr list))))))
 
 (define (fold f seed list)
-  (if (null? list) seed (fold f (f (car list) seed) (cdr list))))
+  (let loop ((seed seed) (list list))
+    (if (null? list) seed (loop (f (car list) seed) (cdr list)))))
 
 (define (reduce f seed list)
   (if (null? list) seed (fold f (car list) (cdr list))))
@@ -105,10 +110,14 @@
                 (%sort-list (list-tail list half) (- length half) before?)
                 before?))))
 
+(define (%sort sequence before?)
+  (if (vector? sequence)
+      (let ((list (vector->list sequence)))
+        (list->vector (%sort-list list (length list) before?)))
+      (%sort-list sequence (length sequence) before?)))
+
 (define (sort sequence before?)
-  (cond ((procedure? sequence) (sort before? sequence))
-        ((vector? sequence) (list->vector (sort (vector->list sequence) before?)))
-        (else (%sort-list sequence (length sequence) before?))))
+  (if (procedure? sequence) (%sort before? sequence) (%sort sequence before?)))
 
 ; ---- vectors and strings ----
 

@@ -8,6 +8,7 @@
 #include "numbers.h"
 #include "syntax.h"
 #include "utf8.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,14 @@ struct reader {
 
 /* ---- characters ---- */
 
+/** What a file may begin with that is no Scheme: a byte order mark, and a line for the system that
+    names the interpreter. Returns where the rest starts; a line's break is kept, for the count. */
+static size_t skip_preamble(const struct source *s) {
+  size_t at = s->length >= 3 && memcmp(s->text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+  if (s->length < at + 2 || memcmp(s->text + at, "#!", 2) != 0) return at;
+  return s->text[s->length - 1] == '\n' ? s->length - 1 : s->length;
+}
+
 /** Loads the next line. A prompt waits in native code: a collection need not wait for the user. */
 static bool next_line(struct reader *r) {
   struct source *s = r->source;
@@ -34,16 +43,20 @@ static bool next_line(struct reader *r) {
     tsr_enter_native(&r->vm->mutator);
   }
   ssize_t got = getline(&s->buffer, &s->buffer_size, s->file);
+  int reason = errno;
   if (s->interactive) tsr_leave_native(&r->vm->mutator);
-  if (got < 0) return false;
+  if (got < 0 && feof(s->file)) return false;
+  if (got < 0) source_error(r->vm, s->name, s->line, "cannot be read: %s", strerror(reason));
   s->text = s->buffer;
   s->length = (size_t)got;
-  s->at = 0;
+  s->at = s->line == 1 ? skip_preamble(s) : 0;
   return true;
 }
 
 static int peek(struct reader *r) {
-  if (r->source->at == r->source->length && !next_line(r)) return END_OF_SOURCE;
+  while (r->source->at == r->source->length) {
+    if (!next_line(r)) return END_OF_SOURCE;
+  }
   return (unsigned char)r->source->text[r->source->at];
 }
 
@@ -224,7 +237,7 @@ static uint32_t read_hex_escape(struct reader *r) {
     if (digit == NULL || digits == 6) reader_error(r, "malformed \\x escape");
     point = point * 16 + (uint32_t)(digit - hex);
   }
-  if (digits == 0 || point > 0x10ffff) reader_error(r, "malformed \\x escape");
+  if (digits == 0 || !is_character_point(point)) reader_error(r, "malformed \\x escape");
   return point;
 }
 

@@ -74,7 +74,7 @@ value vm_run(struct vm *vm, value procedure) {
 /** Compiles and runs one form. */
 static value run_form(struct vm *vm, struct syntax *form, const char *file, struct arena *arena) {
   struct lambda *lambda = expand(vm, form, file, arena);
-  analyse(lambda);
+  analyse(vm, lambda, file);
   value code = compile(vm, lambda, file, arena);
   return vm_run(vm, make_closure(vm, code, 0, NULL));
 }
@@ -108,6 +108,14 @@ void vm_load(struct vm *vm, struct source *source, bool print) {
   enum escape escape = vm_protect(vm, load_forms, &load);
   arena_reset(&load.arena);
   if (escape != ESCAPE_NONE) longjmp(*vm->top_escape, (int)escape);
+}
+
+void vm_abandon(struct vm *vm) {
+  static const char *const names[] = {"%winders", "%handlers"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    value symbol = symbol_by_id(vm, intern_c(vm, names[i]));
+    store(vm, symbol, &symbol_of(symbol)->value, SCHEME_NIL);
+  }
 }
 
 /* ---- the start ---- */

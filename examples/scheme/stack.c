@@ -3,7 +3,7 @@
  *
  * It is one block of native memory, registered as a native stack, that is reallocated to twice its
  * size when a frame would not fit: recursion is as deep as memory allows, up to
- * SCHEME_STACK_MAX bytes (default 2 GiB), where it is the Scheme error "stack overflow". Frames
+ * SCHEME_STACK_MAX bytes (default 512 MiB), where it is the Scheme error "stack overflow". Frames
  * refer to each other by offset, so moving the block means to correct the saved registers only.
  *
  * The part below `clean_below` has not changed since the last collection. The collector raises it
@@ -14,35 +14,37 @@
  */
 #include "heap.h"
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /** Above the limit: room for the few words that calls push before the next check. */
 enum { SLACK_WORDS = 64, FIRST_WORDS = 8192, RESERVE_WORDS = 65536 };
 
-#define DEFAULT_MAX_BYTES ((size_t)2 << 30)
+#define DEFAULT_MAX_BYTES ((size_t)512 << 20)
 
-/** SCHEME_STACK_MAX: a number of bytes, with K, M or G. */
-static size_t max_words_from_environment(void) {
+/** How far a suffix shifts a number of bytes; -1: it is none. */
+static int suffix_shift(const char *suffix) {
+  static const char letters[] = "KMG";
+  if (suffix[0] == '\0') return 0;
+  const char *letter = strchr(letters, toupper((unsigned char)suffix[0]));
+  return letter == NULL || suffix[1] != '\0' ? -1 : 10 * (int)(letter - letters + 1);
+}
+
+bool stack_limit_from_environment(size_t *words) {
   const char *text = getenv("SCHEME_STACK_MAX");
-  if (text == NULL) return DEFAULT_MAX_BYTES / sizeof(value);
+  *words = DEFAULT_MAX_BYTES / sizeof(value);
+  if (text == NULL) return true;
   char *end;
+  errno = 0;
   unsigned long long bytes = strtoull(text, &end, 10);
-  switch (toupper((unsigned char)*end)) {
-  case 'K':
-    bytes <<= 10;
-    break;
-  case 'M':
-    bytes <<= 20;
-    break;
-  case 'G':
-    bytes <<= 30;
-    break;
-  default:
-    break;
+  int shift = suffix_shift(end);
+  if (!isdigit((unsigned char)text[0]) || errno != 0 || shift < 0 ||
+      bytes > (unsigned long long)PTRDIFF_MAX >> shift) {
+    return false;
   }
-  size_t words = (size_t)bytes / sizeof(value);
-  return words < FIRST_WORDS ? FIRST_WORDS : words;
+  *words = (size_t)(bytes << shift) / sizeof(value);
+  return *words >= FIRST_WORDS;
 }
 
 static void set_block(struct vm *vm, tsr_slot *base, size_t words) {
@@ -53,7 +55,7 @@ static void set_block(struct vm *vm, tsr_slot *base, size_t words) {
 }
 
 bool stack_create(struct vm *vm, tsr_error *error) {
-  vm->stack_max_words = max_words_from_environment();
+  if (!stack_limit_from_environment(&vm->stack_max_words)) return false;
   tsr_slot *base = malloc((FIRST_WORDS + SLACK_WORDS) * sizeof *base);
   if (base == NULL) return false;
   set_block(vm, base, FIRST_WORDS);

@@ -123,6 +123,9 @@ void symbol_table_free(struct vm *vm);
 
 /* ---- stack.c ---- */
 
+/** What SCHEME_STACK_MAX says: a number of bytes, with K, M or G, and at least 64K. False: it says
+    something else. */
+bool stack_limit_from_environment(size_t *words);
 bool stack_create(struct vm *vm, tsr_error *error);
 void stack_destroy(struct vm *vm);
 /** Makes room for `words` above sp, moving the stack and the saved registers; raises an error where
@@ -145,6 +148,8 @@ value vm_run(struct vm *vm, value procedure);
 void vm_boot(struct vm *vm);
 /** Reads, compiles and runs a source; `print` shows the values. Under vm_protect(). */
 void vm_load(struct vm *vm, struct source *source, bool print);
+/** After an error that left the machine: no dynamic-wind and no handler is in force any more. */
+void vm_abandon(struct vm *vm);
 /** The machine: calls the procedure in REGISTER_ACC with the top `argc` slots of the stack, on
    behalf of the frame at fp. */
 value interpret(struct vm *vm, uint32_t argc);

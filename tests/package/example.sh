@@ -8,4 +8,4 @@ rm -rf "$work"
 cmake -S "$example" -B "$work" -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_COMPILER="$compiler" \
   -DCMAKE_PREFIX_PATH="$prefix"
 cmake --build "$work"
-"$work/$program"
+"$work"/$program # may have arguments

@@ -68,6 +68,18 @@ expect ten-million 0 10000000
 echo '(define (f) (with-exception-handler (lambda (e) (f)) (lambda () (+ 1 (car 1))))) (f)' >handlers.scm
 SCHEME_STACK_MAX=8M expect handlers 1 "error: stack overflow"
 
+# limit SIZE: SCHEME_STACK_MAX=SIZE is refused.
+limit() {
+  status=0
+  SCHEME_STACK_MAX=$1 "$binary" -e 1 >got 2>&1 || status=$?
+  [ "$status" -eq 64 ] || fail "SCHEME_STACK_MAX=$1: status $status"
+  grep -qF "SCHEME_STACK_MAX=$1: expected a size" got || fail "SCHEME_STACK_MAX=$1: no message"
+}
+for size in '' none 8X 8MB -8M ' 8M' 0 63K 65535 9999999999G 99999999999999999999999; do
+  limit "$size"
+done
+[ "$(SCHEME_STACK_MAX=64k "$binary" -e 1)" = 1 ] || fail "the least SCHEME_STACK_MAX"
+
 # ---- nesting ----
 
 echo '(define (nest n x) (if (= n 0) x (nest (- n 1) (list x))))
@@ -106,6 +118,20 @@ expect cond 0 2
 expect let-star 0 1
 { printf '(display (length `('; repeat ',1 ' 3000; printf ')))'; } >quasi.scm
 expect quasi 0 3000
+{ printf '(let* ('; repeat '(x 1) ' 100000; printf ') (display x))'; } >longer-let-star.scm
+expect longer-let-star 0 1
+{ printf '(display (length `('; repeat ',1 ' 100000; printf ')))'; } >longer-quasi.scm
+expect longer-quasi 1 "longer-quasi.scm:1: error: program nested too deeply"
+{ printf '(display (length `('; repeat ',@x ' 100000; printf ')))'; } >splices.scm
+expect splices 1 "splices.scm:1: error: program nested too deeply"
+{ printf '(define (f) '; repeat '(define (g) 1) (display g) (define x (g)) ' 1; repeat '(display x) (if #f #f) ' 10000
+  printf 'x) (f)'; } >long-body.scm
+expect long-body 0 '#<procedure g>1'
+awk 'BEGIN { printf "(define (f) "; for (i = 0; i < 5000; i++) printf "(define (f%d) 1) (display 1) ", i
+  print "1) (f)" }' >groups.scm
+expect groups 0 1111
+{ printf '(let*-values ('; repeat '((x) 1) ' 100000; printf ') (display x))'; } >let-star-values.scm
+expect let-star-values 1 "let-star-values.scm:1: error: program nested too deeply"
 { printf '(display (length (quote ('; repeat '(a "b" 1.5) ' 30000; printf '))))'; } >constant.scm
 expect constant 0 30000
 { printf '(display (apply + (iota 1000000)))'; } >apply.scm

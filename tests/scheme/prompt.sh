@@ -48,6 +48,19 @@ SCHEME_STACK_MAX=16M "$binary" <input >got 2>got-errors || fail "prompt: status 
 same expected got "the prompt shows something else"
 same expected-errors got-errors "the prompt reports other errors"
 
+# ---- an error leaves no dynamic-wind in force ----
+
+cat >input <<'END'
+(define k #f)
+(call/cc (lambda (c) (set! k c)))
+(dynamic-wind (lambda () 1) (lambda () (car 1)) (lambda () (display "after")))
+(k 5)
+"end"
+END
+printf '> > > > 5\n> "end"\n> \n' >expected
+"$binary" <input >got 2>got-errors || fail "dynamic-wind at the prompt: status $?"
+same expected got "an after thunk ran long after the error"
+
 # ---- leaving ----
 
 status=0
@@ -55,6 +68,18 @@ echo '(display 1) (exit 7) (display 2)' | "$binary" >got || status=$?
 [ "$status" -eq 7 ] || fail "(exit 7) gave $status"
 printf '> 1' >expected
 same expected got "(exit 7) printed something else"
+
+for end in 256 -1 '"0"' 1.0; do
+  status=0
+  "$binary" -e "(exit $end)" >got 2>&1 || status=$?
+  [ "$status" -eq 1 ] || fail "(exit $end) gave $status"
+  grep -qF "error: exit: expected boolean or status from 0 to 255, got $end" got || fail "(exit $end)"
+done
+for end in '(exit) 0' '(exit #t) 0' '(exit #f) 1' '(exit 0) 0' '(exit 255) 255'; do
+  status=0
+  "$binary" -e "${end% *}" || status=$?
+  [ "$status" -eq "${end##* }" ] || fail "$end gave $status"
+done
 
 # ---- the command line ----
 
@@ -75,6 +100,29 @@ status=0
 TESSERA_PLAN=nonsense "$binary" -e 1 >/dev/null 2>got-errors || status=$?
 [ "$status" -eq 70 ] || fail "an unknown plan gave $status"
 grep -q semispace got-errors || fail "an unknown plan: the known ones are not listed"
+
+status=0
+"$binary" . >/dev/null 2>got-errors || status=$?
+[ "$status" -eq 1 ] || fail "a directory gave $status"
+grep -q '^\.:1: error: cannot be read: ' got-errors || fail "a directory: not said"
+status=0
+"$binary" <. >/dev/null 2>got-errors || status=$?
+[ "$status" -eq 1 ] || fail "a directory as input gave $status"
+grep -q '^stdin:1: error: cannot be read: ' got-errors || fail "a directory as input: not said"
+
+# What a file may begin with.
+printf '#!/usr/bin/env tessera-scheme (\n(car 1)\n' >script.scm
+"$binary" script.scm >got 2>&1 && fail "the error of a script got lost"
+echo 'script.scm:2: error: car: expected pair, got 1' >expected
+same expected got "a first line with #!"
+printf '\357\273\277(display 1)' >mark.scm
+[ "$("$binary" mark.scm)" = 1 ] || fail "a byte order mark"
+printf '\357\273\277#! anything\n(display 2)' >both.scm
+[ "$("$binary" both.scm)" = 2 ] || fail "a byte order mark and #!"
+printf '#!' >only.scm
+"$binary" only.scm || fail "a file of #! alone: status $?"
+printf '\357\273\277' >only.scm
+"$binary" only.scm || fail "a file of a byte order mark alone: status $?"
 
 # ---- the heap is destroyed however a program ends ----
 
