@@ -197,7 +197,7 @@ static const char *layout_kind_fault(const tsr_layout *given) {
   return "unknown kind";
 }
 
-static tsr_status layout_check(const tsr_layout *given, tsr_error *error) {
+static tsr_status layout_check(const tsr_layout *given, size_t object_align, tsr_error *error) {
   if (given == NULL || given->size != sizeof *given) {
     return error_set(error, TSR_MISMATCH,
                      "layout: its size is not that of this library's tsr_layout; begin it with "
@@ -214,8 +214,8 @@ static tsr_status layout_check(const tsr_layout *given, tsr_error *error) {
     fault = "align must be a power of two, at most 4096";
   }
   if (fault == NULL &&
-      (given->align_offset % TSR_GRANULE != 0 || given->align_offset > TSR_MAX_ALIGN)) {
-    fault = "align_offset must be a multiple of 8, at most 4096";
+      (given->align_offset % object_align != 0 || given->align_offset > TSR_MAX_ALIGN)) {
+    fault = "align_offset must be a multiple of the VM's object alignment, at most 4096";
   }
   if (fault == NULL) return TSR_OK;
   return error_set(error, TSR_INVALID_ARGUMENT, "layout %.48s: %s", name, fault);
@@ -288,14 +288,7 @@ static uint32_t layout_append(layout_table *layouts, const tsr_layout *given, ts
 }
 
 uint32_t layout_register(layout_table *layouts, const tsr_layout *given, tsr_error *error) {
-  if (layout_check(given, error) != TSR_OK) return 0;
-  if (given->align_offset % layouts->heap->object_align != 0) {
-    error_set(error, TSR_INVALID_ARGUMENT,
-              "layout %.48s: an align_offset of %u would put objects off the VM's alignment of %zu",
-              given->name == NULL ? "(no name)" : given->name, given->align_offset,
-              layouts->heap->object_align);
-    return 0;
-  }
+  if (layout_check(given, layouts->heap->object_align, error) != TSR_OK) return 0;
   os_mutex_lock(&layouts->lock);
   uint32_t index = layout_append(layouts, given, error);
   os_mutex_unlock(&layouts->lock);

@@ -22,10 +22,6 @@ static inline uintptr_t os_atomic_load(const os_atomic_word *word) {
   return AO_load(&word->value);
 }
 
-static inline uintptr_t os_atomic_load_acquire(const os_atomic_word *word) {
-  return AO_load_acquire(&word->value);
-}
-
 static inline void os_atomic_store(os_atomic_word *word, uintptr_t value) {
   AO_store(&word->value, value);
 }
@@ -37,15 +33,6 @@ static inline void os_atomic_store_release(os_atomic_word *word, uintptr_t value
 static inline bool os_atomic_compare_exchange_full(os_atomic_word *word, uintptr_t expected,
                                                    uintptr_t desired) {
   return AO_compare_and_swap_full(&word->value, expected, desired) != 0;
-}
-
-static inline uintptr_t os_atomic_exchange_full(os_atomic_word *word, uintptr_t value) {
-  uintptr_t old = AO_load(&word->value);
-  for (;;) {
-    uintptr_t seen = AO_fetch_compare_and_swap_full(&word->value, old, value);
-    if (seen == old) return old;
-    old = seen;
-  }
 }
 
 /* Adds and returns the old value; subtract by adding the two's complement. */
