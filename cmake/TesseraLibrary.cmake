@@ -44,6 +44,16 @@ target_include_directories(tessera_objects INTERFACE "${PROJECT_SOURCE_DIR}")
 target_include_directories(tessera_objects SYSTEM INTERFACE ${ATOMIC_OPS_INCLUDE_DIRS})
 target_compile_definitions(tessera_objects INTERFACE $<$<BOOL:${TESSERA_CHECKS}>:TSR_CHECKS=1>)
 
+# The same with fault injection, for the unit tests that make each operation of the system fail in turn.
+add_library(tessera_objects_faults OBJECT EXCLUDE_FROM_ALL ${TESSERA_SOURCES} ${TESSERA_HEADERS})
+tessera_compilation(tessera_objects_faults)
+target_compile_options(tessera_objects_faults PRIVATE -fPIE)
+tessera_usage(tessera_objects_faults)
+target_include_directories(tessera_objects_faults INTERFACE "${PROJECT_SOURCE_DIR}")
+target_include_directories(tessera_objects_faults SYSTEM INTERFACE ${ATOMIC_OPS_INCLUDE_DIRS})
+target_compile_definitions(tessera_objects_faults PUBLIC TSR_FAULT_INJECTION=1
+  INTERFACE $<$<BOOL:${TESSERA_CHECKS}>:TSR_CHECKS=1>)
+
 # Names that are hidden in the shared library would still be global in an archive of plain objects,
 # and an archive's `copy_space_alloc` could meet a program's. So all objects are linked into one, and
 # the hidden names are made local in it. Instrumented builds keep the plain objects: their runtimes

@@ -1,6 +1,6 @@
 /*
- * semispace: each collection copies everything live out of from-space and frees it whole; large
- * objects stay and are marked.
+ * semispace: each collection copies everything live out of from-space and frees it whole; objects
+ * that may not move stay and are marked.
  *
  * At its worst moment, when everything survives, a collection holds from-space and to-space at once,
  * and to-space may need a little more blocks, since objects pack in another order. The footprint counts
@@ -17,10 +17,10 @@
 #define SEMISPACE_MARGIN_BLOCKS 2
 
 static size_t semispace_footprint_blocks(const tsr_heap *heap, size_t default_blocks,
-                                         size_t large_blocks) {
+                                         size_t staying_blocks) {
   size_t from = copy_space_blocks(&heap->spaces->copy) + default_blocks;
   size_t to = from + from / SEMISPACE_MARGIN_SHARE + SEMISPACE_MARGIN_BLOCKS;
-  return from + to + large_space_blocks(&heap->spaces->large) + large_blocks;
+  return from + to + spaces_staying_blocks(heap) + staying_blocks;
 }
 
 static void semispace_prepare(tsr_heap *heap, struct worker *worker) {
@@ -37,7 +37,7 @@ KERNEL_INLINE tsr_ref semispace_visit_copied(struct worker *worker, tsr_ref obje
   }
   if (header_stays(header)) return object;
   tsr_ref now = copy_space_evacuate(&heap->spaces->copy, &worker->targets, object);
-  worker_enqueue(worker, now);
+  if (!header_is_leaf(header)) worker_enqueue(worker, now);
   return now;
 }
 
@@ -45,9 +45,7 @@ KERNEL_INLINE tsr_ref semispace_visit(struct worker *worker, tsr_ref object,
                                       enum block_space space) {
   const struct spaces *spaces = worker->heap->spaces;
   if (space == spaces->copy.from_space) return semispace_visit_copied(worker, object);
-  if (space == BLOCK_LARGE && large_space_reach(&worker->heap->spaces->large, object)) {
-    worker_enqueue(worker, object);
-  }
+  if (space >= BLOCK_ARENA) worker_reach_staying(worker, object, space);
   return object;
 }
 
@@ -62,23 +60,20 @@ static void semispace_trace(struct worker *worker) {
 static void semispace_release(tsr_heap *heap, struct worker *worker) {
   worker->live_bytes = worker->targets.live_bytes;
   copy_space_release(&heap->spaces->copy, &worker->targets);
-  worker->live_bytes += large_space_release(&heap->spaces->large);
+  worker->live_bytes += spaces_release_staying(heap);
 }
 
 extern const struct plan plan_semispace;
-const struct plan plan_semispace = {
-    .name = "semispace",
-    .summary = "copies everything live at each collection",
-    .preference = 10,
-    .requires = TSR_DOES_SAFEPOINTS | TSR_DOES_UPDATABLE_SLOTS,
-    .collects = true,
-    .moves_objects = true,
-    .default_space = PLAN_COPY_SPACE,
-    .least_blocks = 1 + 1 + SEMISPACE_MARGIN_BLOCKS,
-    .allocators = {[TSR_DEFAULT] = TSR_ALLOCATOR_BUMP, [TSR_LARGE] = TSR_ALLOCATOR_CALL},
-    .barrier = &barrier_none,
-    .footprint_blocks = semispace_footprint_blocks,
-    .prepare = semispace_prepare,
-    .visit_slots = semispace_visit_slots,
-    .trace = semispace_trace,
-    .release = semispace_release};
+const struct plan plan_semispace = {.name = "semispace",
+                                    .summary = "copies everything live at each collection",
+                                    .preference = 10,
+                                    .requires = TSR_DOES_SAFEPOINTS | TSR_DOES_UPDATABLE_SLOTS,
+                                    .collects = true,
+                                    .moves_objects = true,
+                                    .least_blocks = 1 + 1 + SEMISPACE_MARGIN_BLOCKS,
+                                    .barrier = &barrier_none,
+                                    .footprint_blocks = semispace_footprint_blocks,
+                                    .prepare = semispace_prepare,
+                                    .visit_slots = semispace_visit_slots,
+                                    .trace = semispace_trace,
+                                    .release = semispace_release};

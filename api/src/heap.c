@@ -63,21 +63,11 @@ static tsr_status binding_check(const tsr_binding *binding, tsr_error *error) {
   return TSR_OK;
 }
 
-/* Options whose mechanism this version does not have. */
-static tsr_status options_check_supported(const option_values *values, tsr_error *error) {
-  if (values->verify != 0) {
-    return error_set(error, TSR_UNSUPPORTED,
-                     "verify: the heap verifier is not in this version; leave TESSERA_VERIFY off");
-  }
-  return TSR_OK;
-}
-
 tsr_heap *tsr_heap_create(const tsr_binding *binding, void *vm, const tsr_options *options,
                           tsr_error *error) {
   if (binding_check(binding, error) != TSR_OK) return NULL;
   tsr_options resolved;
   if (options_resolve(&resolved, options, error) != TSR_OK) return NULL;
-  if (options_check_supported(&resolved.values, error) != TSR_OK) return NULL;
   const struct plan *plan = plan_choose(binding, resolved.values.plan, error);
   if (plan == NULL) return NULL;
   tsr_heap *heap = instance_create(binding, vm, &resolved, plan, error);
@@ -128,6 +118,10 @@ tsr_status tsr_enumerate_objects(tsr_mutator *mutator, tsr_object_callback callb
     return error_set(error, TSR_INVALID_ARGUMENT, "tsr_enumerate_objects: the callback is NULL");
   }
   return collection_enumerate(mutator, callback, context, error);
+}
+
+tsr_status tsr_heap_verify(tsr_mutator *mutator, tsr_error *error) {
+  return collection_verify(mutator, error);
 }
 
 /* ---- figures ---------------------------------------------------------------------------------------------------- */

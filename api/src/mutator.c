@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <tessera/alloc.h>
+#include <tessera/fork.h>
 
 #include "core/alloc/bump.h"
 #include "core/collect/collector.h"
@@ -50,18 +51,9 @@ tsr_status tsr_unregister_bump_pointer(tsr_mutator *mutator, tsr_bump_pointer *p
 
 /* ---- facts ----------------------------------------------------------------------------------------------------- */
 
-static tsr_allocator_info allocator_info(const tsr_heap *heap, uint32_t placement) {
-  tsr_allocator_info info = {.kind = heap->plan->allocators[placement]};
-  if (info.kind == TSR_ALLOCATOR_BUMP) {
-    info.pair_offset = (uint32_t)offsetof(tsr_mutator, bump);
-    info.max_inline_bytes = TSR_MAX_INLINE_BYTES;
-  }
-  return info;
-}
-
 tsr_allocator_info tsr_allocator_mapping(const tsr_heap *heap, tsr_semantics semantics) {
-  if (semantics >= TSR_PLACEMENTS) return (tsr_allocator_info){.kind = TSR_ALLOCATOR_NONE};
-  return allocator_info(heap, semantics);
+  (void)heap; /* the same in every plan of this version */
+  return semantics_allocator(semantics);
 }
 
 void tsr_heap_facts(const tsr_heap *heap, tsr_facts *facts) {
@@ -82,7 +74,7 @@ void tsr_heap_facts(const tsr_heap *heap, tsr_facts *facts) {
                        .barrier_entry = os_write_barrier_entry,
                        .safepoint_entry = tsr_safepoint_slow};
   for (uint32_t i = 0; i < TSR_PLACEMENTS; i++)
-    facts->allocators[i] = allocator_info(heap, i);
+    facts->allocators[i] = semantics_allocator(i);
 }
 
 /* ---- safepoints -------------------------------------------------------------------------------------------------- */
@@ -103,4 +95,20 @@ void tsr_leave_native(tsr_mutator *mutator) {
   if (safepoint_leave_native(mutator, &error) != TSR_OK) {
     heap_report(mutator->heap, mutator, &error);
   }
+}
+
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
+
+tsr_status tsr_fork_prepare(tsr_mutator *mutator, tsr_error *error) {
+  return fork_prepare(mutator, error);
+}
+
+void tsr_fork_parent(tsr_mutator *mutator) {
+  tsr_error error;
+  if (fork_parent(mutator, &error) != TSR_OK) heap_report(mutator->heap, mutator, &error);
+}
+
+void tsr_fork_child(tsr_mutator *mutator) {
+  tsr_error error;
+  if (fork_child(mutator, &error) != TSR_OK) heap_report(mutator->heap, mutator, &error);
 }

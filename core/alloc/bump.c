@@ -3,16 +3,124 @@
  */
 #include "core/alloc/bump.h"
 
+#include "core/object/walk.h"
 #include "core/os/error.h"
-#include "core/space/spaces.h"
 
 #define BUFFER_LEAST_BYTES ((size_t)2 << 10)
 
-uintptr_t bump_allocate(tsr_bump_pointer *pair, const allocation *a) {
+static const bump_buffer no_buffer = {0, 0};
+
+/* ---- slots ------------------------------------------------------------------------------------- */
+
+void bump_open(tsr_mutator *mutator) {
+  arena *arenas = mutator->heap->spaces->arenas;
+  bump_slot *pairs = mutator->private_part->pairs;
+  for (size_t i = 0; i < TSR_BUMP_POINTERS; i++)
+    pairs[i] = (bump_slot){.pair = &mutator->bump[i]};
+  pairs[TSR_IMMORTAL].arena = &arenas[ARENA_IMMORTAL];
+  pairs[TSR_NON_MOVING].arena = &arenas[ARENA_NON_MOVING];
+}
+
+void bump_close(struct tsr_mutator_private *own) {
+  memory_account *account = &own->heap->account;
+  segment_release(account, MEMORY_MUTATORS, own->cached,
+                  own->cached_capacity * sizeof *own->cached);
+  segment_release(account, MEMORY_MUTATORS, own->buffers,
+                  own->buffer_capacity * sizeof *own->buffers);
+}
+
+static uint32_t bump_find_cached(const struct tsr_mutator_private *own,
+                                 const tsr_bump_pointer *pair) {
+  uint32_t i = 0;
+  while (i < own->cached_count && own->cached[i].pair != pair)
+    i++;
+  return i;
+}
+
+bump_slot *bump_slot_of(tsr_mutator *mutator, tsr_bump_pointer *pair) {
+  struct tsr_mutator_private *own = mutator->private_part;
+  for (size_t i = 0; i < TSR_BUMP_POINTERS; i++) {
+    if (own->pairs[i].pair == pair) return &own->pairs[i];
+  }
+  uint32_t i = bump_find_cached(own, pair);
+  if (i < own->cached_count) return &own->cached[i];
+  own->foreign = (bump_slot){.pair = pair};
+  return &own->foreign;
+}
+
+/* ---- verifying ------------------------------------------------------------------------------------ */
+
+/* Remembers a buffer, so that a pair can be told from a stale one. Where there is no memory to, every
+   pair passes. */
+static void bump_remember(tsr_mutator *mutator, bump_buffer buffer) {
+  struct tsr_mutator_private *own = mutator->private_part;
+  if (own->buffer_count == own->buffer_capacity) {
+    uint32_t capacity = own->buffer_capacity == 0 ? 16 : 2 * own->buffer_capacity;
+    bump_buffer *grown =
+        segment_grow(&mutator->heap->account, MEMORY_MUTATORS, own->buffers,
+                     own->buffer_capacity * sizeof buffer, capacity * sizeof buffer);
+    if (grown == NULL) {
+      own->buffers_lost = true;
+      return;
+    }
+    own->buffers = grown;
+    own->buffer_capacity = capacity;
+  }
+  own->buffers[own->buffer_count++] = buffer;
+}
+
+static bool bump_is_remembered(const struct tsr_mutator_private *own,
+                               const tsr_bump_pointer *pair) {
+  if (own->buffers_lost) return true;
+  for (uint32_t i = own->buffer_count; i > 0; i--) {
+    bump_buffer buffer = own->buffers[i - 1];
+    if (pair->limit <= buffer.end && pair->cursor >= buffer.start) return true;
+  }
+  return false;
+}
+
+/* Whether what a pair holds is its mutator's. Without the verifier a stale pair may pass: its block may be in use again. */
+static bool bump_pair_is_good(const tsr_mutator *mutator, const bump_slot *slot) {
+  const tsr_heap *heap = mutator->heap;
+  const tsr_bump_pointer *pair = slot->pair;
+  if (pair->cursor > pair->limit) return false;
+  if (slot->arena != NULL) {
+    return pair->limit == slot->buffer.end && pair->cursor >= slot->buffer.start;
+  }
+  if (heap->verifies) return bump_is_remembered(mutator->private_part, pair);
+  return block_map_space_of(&heap->blocks, pair->limit - 1) == heap->spaces->copy.to.space;
+}
+
+static bool bump_is_stale(const tsr_mutator *mutator, const bump_slot *slot) {
+  bool empty = slot->pair->limit == 0 && slot->pair->cursor == 0;
+  return !empty && !bump_pair_is_good(mutator, slot);
+}
+
+static void bump_check_pair(const tsr_mutator *mutator, const bump_slot *slot) {
+  if (TSR_LIKELY(!bump_is_stale(mutator, slot))) return;
+  heap_misuse(
+      mutator->heap, (const void *)slot->pair->cursor,
+      "a stale bump pair: it holds a buffer that a collection took back, so a copy of it was "
+      "not set to zero when mutators were resumed");
+}
+
+static void bump_check_zero(const tsr_mutator *mutator, uintptr_t start, uintptr_t end) {
+  if (object_walk_next(start, end) == end) return;
+  heap_misuse(mutator->heap, (const void *)start,
+              "a bump pair hands out memory that is in use: two copies of it were used, and what "
+              "the VM had taken from its own was not copied in before the call");
+}
+
+/* ---- allocation ------------------------------------------------------------------------------------ */
+
+uintptr_t bump_allocate(tsr_mutator *mutator, bump_slot *slot, const allocation *a) {
+  tsr_bump_pointer *pair = slot->pair;
+  bump_check_pair(mutator, slot);
   if (pair->cursor == 0) return 0;
   uintptr_t result = ((pair->cursor + a->offset + (a->align - 1)) & ~(a->align - 1)) - a->offset;
   if (result > pair->limit || a->bytes > pair->limit - result) return 0;
   pair->cursor = result + a->bytes;
+  if (mutator->heap->verifies) bump_check_zero(mutator, result, pair->cursor);
   return result;
 }
 
@@ -27,58 +135,125 @@ static size_t bump_buffer_bytes(const tsr_heap *heap) {
   return bytes & ~(heap->object_align - 1);
 }
 
-void bump_retire(tsr_heap *heap, tsr_bump_pointer *pair) {
-  os_atomic_add_full(&heap->bytes_allocated, (uintptr_t)0 - (pair->limit - pair->cursor));
-  *pair = (tsr_bump_pointer){0, 0};
-}
-
-bool bump_take(tsr_mutator *mutator, const allocation *a, bump_buffer *taken) {
+bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
+               memory_allowance allowance, bump_buffer *taken) {
   tsr_heap *heap = mutator->heap;
   size_t least = a->bytes + (a->align - heap->object_align);
-  if (!bump_blocks_take(spaces_default(heap), least, bump_buffer_bytes(heap), taken)) return false;
+  size_t preferred = bump_buffer_bytes(heap);
+  bool found = slot->arena == NULL
+                   ? bump_blocks_take(&heap->spaces->copy.to, least, preferred, allowance, taken)
+                   : arena_take(slot->arena, least, preferred, allowance, taken);
+  if (!found) return false;
   os_atomic_add_full(&heap->bytes_allocated, taken->end - taken->start);
   mutator->private_part->stress_bytes += taken->end - taken->start;
   return true;
 }
 
-uintptr_t bump_install(tsr_mutator *mutator, tsr_bump_pointer *pair, bump_buffer taken,
+/* Empties a pair; its buffer can be walked. Where an object's header is destroyed, returns that, and keeps
+   the buffer for another attempt. */
+static uintptr_t bump_retire(tsr_heap *heap, bump_slot *slot) {
+  tsr_bump_pointer *pair = slot->pair;
+  os_atomic_add_full(&heap->bytes_allocated, (uintptr_t)0 - (pair->limit - pair->cursor));
+  *pair = (tsr_bump_pointer){0, 0};
+  uintptr_t unwalkable = 0;
+  if (slot->arena != NULL && slot->buffer.end != 0) {
+    unwalkable = arena_retire(slot->arena, slot->buffer);
+  }
+  if (unwalkable == 0) slot->buffer = no_buffer;
+  return unwalkable;
+}
+
+static void bump_check_walkable(const tsr_heap *heap, uintptr_t unwalkable) {
+  HEAP_ALWAYS_CHECK(
+      heap, unwalkable == 0, (const void *)unwalkable,
+      "an object's layout is unknown, or its size runs past its buffer: its header was "
+      "never written, or overwritten");
+}
+
+/* Leaves nothing over behind an allocation, so that no inline path hits. Its buffer is retired when
+   the object has its header. */
+static void bump_leave_nothing(tsr_heap *heap, bump_slot *slot) {
+  tsr_bump_pointer *pair = slot->pair;
+  os_atomic_add_full(&heap->bytes_allocated, (uintptr_t)0 - (pair->limit - pair->cursor));
+  if (slot->arena != NULL) arena_trim(slot->arena, &slot->buffer, pair->cursor);
+  *pair = (tsr_bump_pointer){0, 0};
+}
+
+uintptr_t bump_install(tsr_mutator *mutator, bump_slot *slot, bump_buffer taken,
                        const allocation *a) {
   tsr_heap *heap = mutator->heap;
-  bump_retire(heap, pair);
-  *pair = (tsr_bump_pointer){.cursor = taken.start, .limit = taken.end};
-  uintptr_t result = bump_allocate(pair, a);
+  bump_check_walkable(heap, bump_retire(heap, slot));
+  slot->buffer = taken;
+  *slot->pair = (tsr_bump_pointer){.cursor = taken.start, .limit = taken.end};
+  if (heap->verifies) bump_remember(mutator, taken);
+  uintptr_t result = bump_allocate(mutator, slot, a);
   TSR_CHECK(result != 0, "a buffer taken for an allocation has room for it");
-  /* Under the strictest stress nothing is left over, so that no inline path hits. */
-  if (heap->options.values.stress == 1) bump_retire(heap, pair);
+  if (heap->options.values.stress == 1) bump_leave_nothing(heap, slot);
   return result;
 }
 
-void bump_revoke_all(struct tsr_mutator_private *mutator) {
-  tsr_heap *heap = mutator->mutator->heap;
+static void bump_revoke(tsr_mutator *mutator, bump_slot *slot) {
+  bump_check_pair(mutator, slot);
+  uintptr_t unwalkable = bump_retire(mutator->heap, slot);
+  if (unwalkable != 0) mutator->private_part->unwalkable = unwalkable;
+}
+
+const tsr_bump_pointer *bump_stale_pair(const tsr_mutator *mutator) {
+  const struct tsr_mutator_private *own = mutator->private_part;
+  for (size_t i = 0; i < TSR_BUMP_POINTERS; i++) {
+    if (bump_is_stale(mutator, &own->pairs[i])) return own->pairs[i].pair;
+  }
+  for (uint32_t i = 0; i < own->cached_count; i++) {
+    if (bump_is_stale(mutator, &own->cached[i])) return own->cached[i].pair;
+  }
+  return NULL;
+}
+
+void bump_revoke_all(tsr_mutator *mutator) {
+  struct tsr_mutator_private *own = mutator->private_part;
+  own->unwalkable = 0;
   for (size_t i = 0; i < TSR_BUMP_POINTERS; i++)
-    bump_retire(heap, &mutator->mutator->bump[i]);
-  for (uint32_t i = 0; i < mutator->cached_count; i++)
-    bump_retire(heap, mutator->cached[i]);
+    bump_revoke(mutator, &own->pairs[i]);
+  for (uint32_t i = 0; i < own->cached_count; i++)
+    bump_revoke(mutator, &own->cached[i]);
+  own->buffer_count = 0;
+  own->buffers_lost = false;
+}
+
+void bump_check_revoked(const tsr_mutator *mutator) {
+  bump_check_walkable(mutator->heap, mutator->private_part->unwalkable);
+}
+
+static bool bump_cut_slot(bump_slot *slot, uintptr_t old_end, uintptr_t end) {
+  if (slot->pair->cursor != old_end || end < slot->buffer.start || old_end > slot->buffer.end) {
+    return false;
+  }
+  slot->pair->cursor = end;
+  return true;
+}
+
+bool bump_cut_last(tsr_mutator *mutator, uintptr_t old_end, uintptr_t end) {
+  struct tsr_mutator_private *own = mutator->private_part;
+  for (size_t i = 0; i < TSR_BUMP_POINTERS; i++) {
+    if (bump_cut_slot(&own->pairs[i], old_end, end)) return true;
+  }
+  for (uint32_t i = 0; i < own->cached_count; i++) {
+    if (bump_cut_slot(&own->cached[i], old_end, end)) return true;
+  }
+  return false;
 }
 
 /* ---- pairs that the VM caches ------------------------------------------------------------------ */
 
-static uint32_t bump_find(const struct tsr_mutator_private *mutator, const tsr_bump_pointer *pair) {
-  uint32_t i = 0;
-  while (i < mutator->cached_count && mutator->cached[i] != pair)
-    i++;
-  return i;
-}
-
-static bool bump_make_room(tsr_heap *heap, struct tsr_mutator_private *mutator) {
-  if (mutator->cached_count < mutator->cached_capacity) return true;
-  uint32_t capacity = mutator->cached_capacity == 0 ? 4 : 2 * mutator->cached_capacity;
-  size_t entry = sizeof *mutator->cached;
-  tsr_bump_pointer **grown = segment_grow(&heap->account, MEMORY_MUTATORS, mutator->cached,
-                                          mutator->cached_capacity * entry, capacity * entry);
+static bool bump_make_room(tsr_heap *heap, struct tsr_mutator_private *own) {
+  if (own->cached_count < own->cached_capacity) return true;
+  uint32_t capacity = own->cached_capacity == 0 ? 4 : 2 * own->cached_capacity;
+  size_t entry = sizeof *own->cached;
+  bump_slot *grown = segment_grow(&heap->account, MEMORY_MUTATORS, own->cached,
+                                  own->cached_capacity * entry, capacity * entry);
   if (grown == NULL) return false;
-  mutator->cached = grown;
-  mutator->cached_capacity = capacity;
+  own->cached = grown;
+  own->cached_capacity = capacity;
   return true;
 }
 
@@ -88,13 +263,13 @@ tsr_status bump_register(tsr_mutator *mutator, tsr_bump_pointer *pair, tsr_error
     return error_set(error, TSR_INVALID_ARGUMENT, "tsr_register_bump_pointer: the pair is NULL");
   }
   if (mutator_check_managed(mutator, "tsr_register_bump_pointer", error) != TSR_OK) return TSR_BUSY;
-  if (bump_find(own, pair) < own->cached_count) {
+  if (bump_slot_of(mutator, pair) != &own->foreign) {
     return error_set(error, TSR_BUSY, "the bump pair at %p is registered already", (void *)pair);
   }
   if (!bump_make_room(mutator->heap, own)) {
     return error_set(error, TSR_OUT_OF_MEMORY, "no memory to register another bump pair");
   }
-  own->cached[own->cached_count++] = pair;
+  own->cached[own->cached_count++] = (bump_slot){.pair = pair};
   *pair = (tsr_bump_pointer){0, 0};
   return TSR_OK;
 }
@@ -104,12 +279,12 @@ tsr_status bump_unregister(tsr_mutator *mutator, tsr_bump_pointer *pair, tsr_err
   if (mutator_check_managed(mutator, "tsr_unregister_bump_pointer", error) != TSR_OK) {
     return TSR_BUSY;
   }
-  uint32_t i = bump_find(own, pair);
+  uint32_t i = bump_find_cached(own, pair);
   if (i == own->cached_count) {
     return error_set(error, TSR_INVALID_ARGUMENT,
                      "the bump pair at %p is not registered with this mutator", (void *)pair);
   }
-  bump_retire(mutator->heap, pair);
+  bump_revoke(mutator, &own->cached[i]);
   own->cached[i] = own->cached[--own->cached_count];
   return TSR_OK;
 }

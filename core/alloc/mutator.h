@@ -6,7 +6,7 @@
 
 #include <tessera/mutator.h>
 
-#include "core/os/atomic.h"
+#include "core/space/spaces.h"
 
 /* What a mutator is doing, for the safepoint protocol. */
 enum mutator_state {
@@ -18,15 +18,33 @@ enum mutator_state {
 /* A piece of a mutator's handle slots; pieces never move. */
 struct local_chunk;
 
+/* A bump pair, and what the library knows of the buffer that it stands for. */
+typedef struct bump_slot {
+  tsr_bump_pointer *pair;
+  arena *arena;       /* NULL: the copy space */
+  bump_buffer buffer; /* handed out last, and not retired; empty: none */
+} bump_slot;
+
 struct tsr_mutator_private {
+  tsr_heap *heap;
   tsr_mutator *mutator;
   struct tsr_mutator_private *next; /* list of the heap's mutators, under the collector's lock */
-  os_atomic_word state;      /* enum mutator_state: written by the mutator's thread by exchange or
+  os_atomic_word state; /* enum mutator_state: written by the mutator's thread by exchange or
                                        under the collector's lock; read by the collecting thread */
-  bool owned;                /* Tessera allocated the tsr_mutator too */
-  tsr_bump_pointer **cached; /* pairs that the VM registered; owned by the mutator's thread, and
-                                       by the collecting thread in a pause */
+  bool forking;         /* between fork_prepare() and what ends it; owned by the mutator's thread */
+  bool owned;           /* Tessera allocated the tsr_mutator too */
+  /* The four of the mutator, by placement, and those that the VM registered. All that follows is
+     owned by the mutator's thread, and by the collecting thread in a pause. */
+  bump_slot pairs[TSR_BUMP_POINTERS];
+  uintptr_t
+      unwalkable; /* an object that kept a buffer from being retired when pairs were revoked last; 0: none */
+  bump_slot foreign; /* for the time of a call: a pair that the VM itself sees to */
+  bump_slot *cached;
   uint32_t cached_count, cached_capacity;
+  /* Verifying: every buffer handed out since the last collection. */
+  bump_buffer *buffers;
+  uint32_t buffer_count, buffer_capacity;
+  bool buffers_lost;          /* there was no memory to note them all */
   struct local_chunk *locals; /* first chunk; core/trace */
   uint64_t stress_bytes;      /* allocated since the last collection that stress asked for */
 };

@@ -6,42 +6,33 @@
 #include "core/object/layout.h"
 #include "core/os/error.h"
 
-static const char *const placement_names[TSR_PLACEMENTS] = {"TSR_DEFAULT", "TSR_LARGE",
-                                                            "TSR_IMMORTAL", "TSR_NON_MOVING"};
-
-static tsr_status semantics_refuse(const tsr_heap *heap, tsr_semantics semantics,
-                                   tsr_error *error) {
-  uint32_t placement = semantics & TSR_PLACEMENT_MASK;
+static bool semantics_are_known(tsr_semantics semantics) {
   uint32_t flags = semantics & ~(uint32_t)TSR_PLACEMENT_MASK;
   uint32_t known = TSR_LEAF | TSR_CODE | TSR_READ_ONLY;
-  if (placement >= TSR_PLACEMENTS || (flags & ~known) != 0) {
-    return error_set(error, TSR_INVALID_ARGUMENT,
-                     "semantics 0x%x is none: a placement is below %d, and flags are TSR_LEAF, "
-                     "TSR_CODE and TSR_READ_ONLY",
-                     semantics, TSR_PLACEMENTS);
-  }
-  if (flags != 0) {
-    return error_set(error, TSR_UNSUPPORTED,
-                     "the flags TSR_LEAF, TSR_CODE and TSR_READ_ONLY are not in this version "
-                     "(semantics 0x%x)",
-                     semantics);
-  }
-  return error_set(error, TSR_UNSUPPORTED, "plan %s has no placement %s in this version",
-                   heap->plan->name, placement_names[placement]);
+  return (semantics & TSR_PLACEMENT_MASK) < TSR_PLACEMENTS && (flags & ~known) == 0;
 }
 
-static tsr_status semantics_check(const tsr_heap *heap, tsr_semantics semantics, tsr_error *error) {
-  if (semantics < TSR_PLACEMENTS && heap->plan->allocators[semantics] != TSR_ALLOCATOR_NONE) {
-    return TSR_OK;
-  }
-  return semantics_refuse(heap, semantics, error);
+tsr_allocator_info semantics_allocator(tsr_semantics semantics) {
+  uint32_t placement = semantics & TSR_PLACEMENT_MASK;
+  bool sealable = (semantics & (TSR_CODE | TSR_READ_ONLY)) != 0;
+  if (!semantics_are_known(semantics)) return (tsr_allocator_info){.kind = TSR_ALLOCATOR_NONE};
+  if (placement == TSR_LARGE || sealable) return (tsr_allocator_info){.kind = TSR_ALLOCATOR_CALL};
+  size_t pair = placement * sizeof(tsr_bump_pointer);
+  return (tsr_allocator_info){.kind = TSR_ALLOCATOR_BUMP,
+                              .pair_offset = (uint32_t)(offsetof(tsr_mutator, bump) + pair),
+                              .max_inline_bytes = TSR_MAX_INLINE_BYTES};
+}
+
+static tsr_status semantics_check(tsr_semantics semantics, tsr_error *error) {
+  if (semantics_are_known(semantics)) return TSR_OK;
+  return error_set(error, TSR_INVALID_ARGUMENT,
+                   "semantics 0x%x is none: a placement is below %d, and flags are TSR_LEAF, "
+                   "TSR_CODE and TSR_READ_ONLY",
+                   semantics, TSR_PLACEMENTS);
 }
 
 static tsr_status request_check(uint32_t request, tsr_error *error) {
-  uint32_t known = TSR_ALLOC_NO_COLLECT | TSR_ALLOC_NO_OOM_CALLBACK;
-  if ((request & TSR_ALLOC_OVERCOMMIT) != 0) {
-    return error_set(error, TSR_UNSUPPORTED, "TSR_ALLOC_OVERCOMMIT is not in this version");
-  }
+  uint32_t known = TSR_ALLOC_NO_COLLECT | TSR_ALLOC_NO_OOM_CALLBACK | TSR_ALLOC_OVERCOMMIT;
   if ((request & ~known) != 0) {
     return error_set(error, TSR_INVALID_ARGUMENT, "request options 0x%x hold unknown bits",
                      request);
@@ -67,7 +58,7 @@ tsr_status allocation_check(const tsr_heap *heap, allocation *a, tsr_error *erro
                      "an offset of %zu would put the object off the VM's alignment of %zu",
                      a->offset, heap->object_align);
   }
-  tsr_status status = semantics_check(heap, a->semantics, error);
+  tsr_status status = semantics_check(a->semantics, error);
   if (status == TSR_OK) status = request_check(a->request, error);
   if (status != TSR_OK) return status;
   if (a->align < heap->object_align) {
@@ -79,7 +70,7 @@ tsr_status allocation_check(const tsr_heap *heap, allocation *a, tsr_error *erro
 
 tsr_status new_object_check(const tsr_heap *heap, tsr_ref object, size_t bytes,
                             tsr_semantics semantics, tsr_error *error) {
-  tsr_status status = semantics_check(heap, semantics, error);
+  tsr_status status = semantics_check(semantics, error);
   if (status != TSR_OK) return status;
   if (((uintptr_t)object & (heap->object_align - 1)) != 0 ||
       block_map_space_of(&heap->blocks, (uintptr_t)object) <= BLOCK_FREE) {

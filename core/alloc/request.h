@@ -1,5 +1,5 @@
 /*
- * Allocation requests: what a VM may ask for, and what a new object must look like.
+ * Allocation requests: what a VM may ask for, how each is served, and what a new object must look like.
  */
 #ifndef CORE_ALLOC_REQUEST_H
 #define CORE_ALLOC_REQUEST_H
@@ -26,8 +26,25 @@ tsr_status allocation_check(const tsr_heap *heap, allocation *a, tsr_error *erro
 tsr_status new_object_check(const tsr_heap *heap, tsr_ref object, size_t bytes,
                             tsr_semantics semantics, tsr_error *error);
 
+/* How a placement with flags is served, in every plan. */
+tsr_allocator_info semantics_allocator(tsr_semantics semantics);
+
+static inline uint32_t allocation_placement(const allocation *a) {
+  return a->semantics & TSR_PLACEMENT_MASK;
+}
+
+/* In blocks of its own. */
 static inline bool allocation_is_large(const allocation *a) {
-  return a->bytes > TSR_MAX_INLINE_BYTES || (a->semantics & TSR_PLACEMENT_MASK) == TSR_LARGE;
+  return a->bytes > TSR_MAX_INLINE_BYTES || allocation_placement(a) == TSR_LARGE;
+}
+
+static inline bool allocation_is_sealable(const allocation *a) {
+  return (a->semantics & (TSR_CODE | TSR_READ_ONLY)) != 0;
+}
+
+/* From a bump pair: neither in blocks nor on pages of its own. */
+static inline bool allocation_is_bumped(const allocation *a) {
+  return !allocation_is_large(a) && !allocation_is_sealable(a);
 }
 
 #endif

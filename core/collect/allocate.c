@@ -13,87 +13,120 @@
 
 /* ---- taking memory ---------------------------------------------------------------------------- */
 
-/* Memory taken for one allocation: a buffer that it goes into, or a large object. */
+/* Who wants what. */
+typedef struct claim {
+  tsr_mutator *mutator;
+  bump_slot *slot; /* whose pair serves it, where it is bumped */
+  const allocation *request;
+} claim;
+
+/* Memory taken for one allocation: a buffer that it goes into, or an object with blocks or pages of its
+   own. */
 typedef struct grant {
   bump_buffer buffer;
-  uintptr_t large;
+  uintptr_t object;
 } grant;
 
-static bool grant_take(tsr_mutator *mutator, const allocation *a, grant *taken) {
-  if (!allocation_is_large(a)) return bump_take(mutator, a, &taken->buffer);
-  tsr_heap *heap = mutator->heap;
-  taken->large = large_space_allocate(&heap->spaces->large, a->bytes, a->align, a->offset);
-  if (taken->large == 0) return false;
-  os_atomic_add_full(&heap->bytes_allocated, a->bytes);
+/* An object with blocks or pages of its own. */
+static uintptr_t grant_take_object(tsr_heap *heap, const allocation *a,
+                                   memory_allowance allowance) {
+  bool immortal = allocation_placement(a) == TSR_IMMORTAL;
+  bool code = (a->semantics & TSR_CODE) != 0;
+  if (allocation_is_large(a)) {
+    large_kind kind = {.immortal = immortal, .sealable = allocation_is_sealable(a), .code = code};
+    return large_space_allocate(&heap->spaces->large, a->bytes, a->align, a->offset, kind,
+                                allowance);
+  }
+  arena *pages = &heap->spaces->arenas[immortal ? ARENA_SEALABLE_IMMORTAL : ARENA_SEALABLE];
+  return arena_take_pages(pages, a->bytes, a->align, a->offset, code, allowance);
+}
+
+static bool grant_take(const claim *c, memory_allowance allowance, grant *taken) {
+  tsr_mutator *mutator = c->mutator;
+  const allocation *a = c->request;
+  if (allocation_is_bumped(a)) return bump_take(mutator, c->slot, a, allowance, &taken->buffer);
+  taken->object = grant_take_object(mutator->heap, a, allowance);
+  if (taken->object == 0) return false;
+  os_atomic_add_full(&mutator->heap->bytes_allocated, a->bytes);
   mutator->private_part->stress_bytes += a->bytes;
   return true;
 }
 
-static size_t default_blocks_for(const allocation *a) {
-  return allocation_is_large(a) ? 0 : 1;
+static bool allocation_may_move(const allocation *a) {
+  return allocation_is_bumped(a) && allocation_placement(a) == TSR_DEFAULT;
 }
 
-static size_t large_blocks_for(const allocation *a) {
-  return allocation_is_large(a) ? large_space_blocks_for(a->bytes, a->align, a->offset) : 0;
+static size_t default_blocks_for(const allocation *a) {
+  return allocation_may_move(a) ? 1 : 0;
+}
+
+static size_t staying_blocks_for(const allocation *a) {
+  if (allocation_is_large(a)) return large_space_blocks_for(a->bytes, a->align, a->offset);
+  return allocation_may_move(a) ? 0 : 1;
 }
 
 /* Lets the heap grow for it. False: neither this thread nor another has made it larger than `limit_bytes`. */
 static bool grant_grow(tsr_heap *heap, const allocation *a, size_t limit_bytes) {
-  if (heap_admits(heap, default_blocks_for(a), large_blocks_for(a))) {
+  if (heap_admits(heap, default_blocks_for(a), staying_blocks_for(a))) {
     return os_atomic_load(&heap->limit_bytes) != limit_bytes;
   }
-  return heap_grow_to_admit(heap, default_blocks_for(a), large_blocks_for(a));
+  return heap_grow_to_admit(heap, default_blocks_for(a), staying_blocks_for(a));
 }
 
-static bool grant_take_growing(tsr_mutator *mutator, const allocation *a, grant *taken) {
-  tsr_heap *heap = mutator->heap;
+static bool grant_take_growing(const claim *c, grant *taken) {
+  tsr_heap *heap = c->mutator->heap;
   for (;;) {
     size_t limit_bytes = os_atomic_load(&heap->limit_bytes);
-    if (grant_take(mutator, a, taken)) return true;
-    if (!grant_grow(heap, a, limit_bytes)) return false;
+    if (grant_take(c, MEMORY_WITHIN_LIMIT, taken)) return true;
+    if (!grant_grow(heap, c->request, limit_bytes)) return false;
   }
+}
+
+/* Without a collection: growing, and past the maximum where the request allows that. */
+static bool grant_take_at_once(const claim *c, grant *taken) {
+  if (grant_take_growing(c, taken)) return true;
+  return (c->request->request & TSR_ALLOC_OVERCOMMIT) != 0 &&
+         grant_take(c, MEMORY_OVER_LIMIT, taken);
 }
 
 /* The object in memory that was taken for it. */
-static void *grant_use(tsr_mutator *mutator, tsr_bump_pointer *pair, const allocation *a,
-                       const grant *taken) {
-  if (allocation_is_large(a)) return (void *)taken->large;
-  return (void *)bump_install(mutator, pair, taken->buffer, a);
+static void *grant_use(const claim *c, const grant *taken) {
+  if (!allocation_is_bumped(c->request)) return (void *)taken->object;
+  return (void *)bump_install(c->mutator, c->slot, taken->buffer, c->request);
 }
 
 /* ---- the ladder --------------------------------------------------------------------------------- */
 
 /* What a collecting thread does before it lets the others run. */
 typedef struct errand {
-  tsr_mutator *mutator;
-  const allocation *request;
+  const claim *claim;
   grant taken;
   bool succeeded;
 } errand;
 
 static void errand_run(void *context) {
   errand *own = context;
-  own->succeeded = grant_take_growing(own->mutator, own->request, &own->taken);
+  own->succeeded = grant_take_growing(own->claim, &own->taken);
 }
 
 /* Climbs the ladder. False: at its end. */
-static bool grant_climb(tsr_mutator *mutator, const allocation *a, grant *taken) {
-  if (!mutator->heap->plan->collects) return grant_take_growing(mutator, a, taken);
-  if (grant_take(mutator, a, taken)) return true;
+static bool grant_climb(const claim *c, grant *taken) {
+  if (!c->mutator->heap->plan->collects) return grant_take_growing(c, taken);
+  if (grant_take(c, MEMORY_WITHIN_LIMIT, taken)) return true;
   static const char *const causes[] = {"allocation", "emergency"};
   for (size_t rung = 0; rung < sizeof causes / sizeof causes[0];) {
-    errand own = {.mutator = mutator, .request = a};
-    switch (collection_run(mutator, causes[rung], errand_run, &own)) {
+    errand own = {.claim = c};
+    switch (collection_run(c->mutator, causes[rung], errand_run, &own)) {
     case COLLECTION_RAN:
       *taken = own.taken;
       if (own.succeeded) return true;
       rung++;
       break;
     case COLLECTION_WAITED:
-      if (grant_take(mutator, a, taken)) return true;
+      if (grant_take(c, MEMORY_WITHIN_LIMIT, taken)) return true;
       break;
     case COLLECTION_DISABLED:
-      return grant_take_growing(mutator, a, taken);
+      return grant_take_growing(c, taken);
     }
   }
   return false;
@@ -102,14 +135,16 @@ static bool grant_climb(tsr_mutator *mutator, const allocation *a, grant *taken)
 /* Whether the heap could not hold the object even if nothing else were in it. */
 static bool allocation_is_hopeless(const tsr_heap *heap, const allocation *a) {
   if (!allocation_is_large(a)) return false;
-  size_t blocks = large_blocks_for(a);
-  return blocks == 0 || blocks > heap->account.limit_bytes >> BLOCK_SHIFT;
+  size_t blocks = staying_blocks_for(a);
+  bool overcommits = (a->request & TSR_ALLOC_OVERCOMMIT) != 0;
+  size_t most = overcommits ? heap->blocks.block_count : heap->account.limit_bytes >> BLOCK_SHIFT;
+  return blocks == 0 || blocks > most;
 }
 
 /* Whether it was the system, not the maximum, that refused. */
 static bool allocation_failed_in_system(tsr_heap *heap, const allocation *a) {
   return !allocation_is_hopeless(heap, a) &&
-         heap_could_admit(heap, default_blocks_for(a), large_blocks_for(a)) &&
+         heap_could_admit(heap, default_blocks_for(a), staying_blocks_for(a)) &&
          block_map_system_refused(&heap->blocks);
 }
 
@@ -142,18 +177,17 @@ static void allocate_stress(tsr_mutator *mutator) {
   (void)collection_run(mutator, "stress", NULL, NULL);
 }
 
-void *allocate(tsr_mutator *mutator, tsr_bump_pointer *pair, const allocation *a,
-               tsr_error *error) {
+void *allocate(tsr_mutator *mutator, bump_slot *slot, const allocation *a, tsr_error *error) {
   if (mutator_check_managed(mutator, "an allocation", error) != TSR_OK) return NULL;
-  uintptr_t bumped = allocation_is_large(a) ? 0 : bump_allocate(pair, a);
+  uintptr_t bumped = allocation_is_bumped(a) ? bump_allocate(mutator, slot, a) : 0;
   if (bumped != 0) return (void *)bumped;
 
-  bool may_collect = (a->request & TSR_ALLOC_NO_COLLECT) == 0;
+  bool may_collect = (a->request & (TSR_ALLOC_NO_COLLECT | TSR_ALLOC_OVERCOMMIT)) == 0;
   bool calls_back = may_collect && (a->request & TSR_ALLOC_NO_OOM_CALLBACK) == 0;
   if (allocation_is_hopeless(mutator->heap, a)) return allocate_fail(mutator, a, calls_back, error);
   if (may_collect) allocate_stress(mutator);
-  grant taken = {.large = 0};
-  bool found =
-      may_collect ? grant_climb(mutator, a, &taken) : grant_take_growing(mutator, a, &taken);
-  return found ? grant_use(mutator, pair, a, &taken) : allocate_fail(mutator, a, calls_back, error);
+  claim c = {.mutator = mutator, .slot = slot, .request = a};
+  grant taken = {.object = 0};
+  bool found = may_collect ? grant_climb(&c, &taken) : grant_take_at_once(&c, &taken);
+  return found ? grant_use(&c, &taken) : allocate_fail(mutator, a, calls_back, error);
 }

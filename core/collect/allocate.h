@@ -7,9 +7,9 @@
 #include "core/alloc/bump.h"
 
 /*
- * Serves a checked allocation, from `pair` where it goes to bump buffers: tries, collects, tries again;
+ * Serves a checked allocation, from the slot's pair where it is bumped: tries, collects, tries again;
  * NULL after the out_of_memory callback.
  */
-void *allocate(tsr_mutator *mutator, tsr_bump_pointer *pair, const allocation *a, tsr_error *error);
+void *allocate(tsr_mutator *mutator, bump_slot *slot, const allocation *a, tsr_error *error);
 
 #endif

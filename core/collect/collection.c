@@ -4,6 +4,7 @@
 #include "core/alloc/bump.h"
 #include "core/collect/collector.h"
 #include "core/os/error.h"
+#include "core/verify/verify.h"
 
 /* ---- the collector ------------------------------------------------------------------------------------- */
 
@@ -56,6 +57,10 @@ static collection_outcome world_claim(tsr_mutator *self, bool to_collect) {
   struct collector *collector = self->heap->collector;
   collection_outcome outcome = COLLECTION_RAN;
   os_mutex_lock(&collector->lock);
+  /* Collections without a pause between them would keep binders out for ever. */
+  while (collector->binders > 0 && collector->claims == 0) {
+    os_condition_wait(&collector->resumed, &collector->lock);
+  }
   if (to_collect && collector->disabled > 0) {
     outcome = COLLECTION_DISABLED;
   } else if (collector->in_progress) {
@@ -75,7 +80,7 @@ static collection_outcome world_claim(tsr_mutator *self, bool to_collect) {
  * Lets the world run. The claim ends before anybody is resumed, so that whoever sees it taken can
  * rely on a resume still to come; binding opens again after the last has been resumed.
  */
-static void world_yield(tsr_mutator *self) {
+void world_yield(tsr_mutator *self) {
   struct collector *collector = self->heap->collector;
   os_mutex_lock(&collector->lock);
   collector->in_progress = false;
@@ -90,22 +95,28 @@ static void world_yield(tsr_mutator *self) {
 
 /* ---- the phases ---------------------------------------------------------------------------------------- */
 
-static void collection_visit_roots(tsr_heap *heap, struct worker *worker) {
-  tsr_visitor visitor = {.worker = worker, .plan = heap->plan};
-  roots_visit(heap, &visitor);
+static void collection_visit_roots(tsr_heap *heap, tsr_visitor *visitor) {
+  roots_visit(heap, visitor);
   for (struct tsr_mutator_private *m = heap->collector->mutators; m != NULL; m = m->next) {
-    locals_visit(m->mutator, &visitor);
-    if (heap->binding->scan_mutator_roots != NULL) {
-      heap->binding->scan_mutator_roots(heap->vm, m->mutator, &visitor);
-    }
+    roots_visit_mutator(m->mutator, visitor);
   }
 }
 
 /* Every pair that Tessera knows is empty before any mutator runs again. */
 static void collection_revoke_pairs(const struct collector *collector) {
   for (struct tsr_mutator_private *m = collector->mutators; m != NULL; m = m->next) {
-    bump_revoke_all(m);
+    bump_revoke_all(m->mutator);
   }
+}
+
+static void collection_check_revoked(const struct collector *collector) {
+  for (struct tsr_mutator_private *m = collector->mutators; m != NULL; m = m->next)
+    bump_check_revoked(m->mutator);
+}
+
+static void collection_trace_roots(tsr_visitor *visitor, tsr_slot *first, size_t count) {
+  struct worker *worker = visitor->context;
+  worker->heap->plan->visit_slots(worker, first, count);
 }
 
 static void collection_trace(tsr_heap *heap) {
@@ -114,11 +125,33 @@ static void collection_trace(tsr_heap *heap) {
   heap->phase = "prepare";
   heap->plan->prepare(heap, worker);
   heap->phase = "roots";
-  collection_visit_roots(heap, worker);
+  tsr_visitor visitor = {.visit = collection_trace_roots, .context = worker};
+  collection_visit_roots(heap, &visitor);
+  worker_reach_immortal(worker);
   heap->phase = "trace";
   heap->plan->trace(worker);
   heap->phase = "release";
   heap->plan->release(heap, worker);
+  heap->phase = NULL;
+  roots_clean_stacks(heap);
+}
+
+/* Whether the heap keeps its rules; TSR_CORRUPT: not. */
+static tsr_status collection_examine(tsr_heap *heap, struct verifier *verifier, tsr_error *error) {
+  tsr_visitor visitor = {.visit = verifier_visit_roots, .context = verifier};
+  verifier_begin(verifier);
+  collection_visit_roots(heap, &visitor);
+  return verifier_end(verifier, error);
+}
+
+/* With the option verify: aborts with a report where a rule is broken. */
+static void collection_check(tsr_heap *heap, const char *when) {
+  if (heap->verifier == NULL) return;
+  heap->phase = when;
+  tsr_error error;
+  tsr_status status = collection_examine(heap, heap->verifier, &error);
+  if (status == TSR_CORRUPT) verifier_abort(heap->verifier);
+  if (status != TSR_OK) heap_report(heap, NULL, &error);
   heap->phase = NULL;
 }
 
@@ -131,9 +164,12 @@ static void collection_carry_out(tsr_heap *heap, tsr_collection *record) {
   struct collector *collector = heap->collector;
   record->before_bytes = collection_used_bytes(heap);
   collection_revoke_pairs(collector);
+  collection_check(heap, "before the collection");
+  collection_check_revoked(collector);
   collection_trace(heap);
   block_map_end_collection(&heap->blocks);
   heap_resize(heap);
+  collection_check(heap, "after the collection");
 
   record->number = collector->started;
   record->plan = heap->plan->name;
@@ -214,21 +250,74 @@ tsr_status collection_request(tsr_mutator *self, tsr_error *error) {
   return TSR_OK;
 }
 
-tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context,
-                                tsr_error *error) {
+/* ---- the world stopped for something else ----------------------------------------------------------- */
+
+tsr_status world_stop(tsr_mutator *self, const char *function, tsr_error *error) {
   tsr_heap *heap = self->heap;
-  tsr_status status = mutator_check_managed(self, "tsr_enumerate_objects", error);
+  tsr_status status = mutator_check_managed(self, function, error);
   if (status != TSR_OK) return status;
   if ((heap->binding->does & TSR_DOES_SAFEPOINTS) == 0 &&
       os_atomic_load(&heap->bound_mutators) > 1) {
     return error_set(error, TSR_MISMATCH,
-                     "tsr_enumerate_objects stops the other mutators, and the binding does not "
-                     "declare TSR_DOES_SAFEPOINTS");
+                     "%s stops the other mutators, and the binding does not declare "
+                     "TSR_DOES_SAFEPOINTS",
+                     function);
   }
   while (world_claim(self, false) != COLLECTION_RAN)
     continue;
   safepoint_stop_all(heap, self);
-  spaces_enumerate(heap, callback, context);
+  return TSR_OK;
+}
+
+void world_revoke_pairs(tsr_heap *heap, const tsr_mutator *except) {
+  for (struct tsr_mutator_private *m = heap->collector->mutators; m != NULL; m = m->next) {
+    if (m->mutator == except) continue;
+    bump_revoke_all(m->mutator);
+    bump_check_revoked(m->mutator);
+  }
+}
+
+tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context,
+                                tsr_error *error) {
+  tsr_status status = world_stop(self, "tsr_enumerate_objects", error);
+  if (status != TSR_OK) return status;
+  world_revoke_pairs(self->heap, NULL);
+  spaces_enumerate(self->heap, callback, context);
   world_yield(self);
   return TSR_OK;
+}
+
+/* Whether no pair of any mutator is stale. */
+static tsr_status collection_examine_pairs(const tsr_heap *heap, tsr_error *error) {
+  for (struct tsr_mutator_private *m = heap->collector->mutators; m != NULL; m = m->next) {
+    const tsr_bump_pointer *stale = bump_stale_pair(m->mutator);
+    if (stale == NULL) continue;
+    return error_set(
+        error, TSR_CORRUPT,
+        "verify: broken: no bump pair is stale: the pair at %p of the mutator of thread "
+        "%p holds a buffer that a collection took back",
+        (const void *)stale, m->mutator->vm_thread);
+  }
+  return TSR_OK;
+}
+
+static tsr_status collection_examine_once(tsr_heap *heap, tsr_error *error) {
+  tsr_status status = collection_examine_pairs(heap, error);
+  if (status != TSR_OK) return status;
+  collection_revoke_pairs(heap->collector);
+  struct verifier *verifier = heap->verifier != NULL ? heap->verifier : verifier_create(heap);
+  if (verifier == NULL) {
+    return error_set(error, TSR_OUT_OF_MEMORY, "tsr_heap_verify: no memory for its tables");
+  }
+  status = collection_examine(heap, verifier, error);
+  if (verifier != heap->verifier) verifier_destroy(verifier);
+  return status;
+}
+
+tsr_status collection_verify(tsr_mutator *self, tsr_error *error) {
+  tsr_status status = world_stop(self, "tsr_heap_verify", error);
+  if (status != TSR_OK) return status;
+  status = collection_examine_once(self->heap, error);
+  world_yield(self);
+  return status;
 }

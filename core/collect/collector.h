@@ -23,6 +23,7 @@ struct collector {
   bool stopping;    /* built-in safepoints: mutators that ask are to stop */
   uint32_t claims;  /* mutators between their claim and the end of their resume: while there is
                        one, nobody binds */
+  uint32_t binders; /* threads that wait to bind; who would claim the world lets them go first */
   uint32_t disabled;
   uint64_t serial;            /* of the newest claim */
   uint64_t started, finished; /* collections */
@@ -51,6 +52,8 @@ tsr_status safepoint_leave_native(tsr_mutator *self, tsr_error *error);
 /* `storage` NULL: Tessera allocates the mutator too. */
 tsr_mutator *mutator_bind(tsr_heap *heap, tsr_mutator *storage, void *vm_thread, tsr_error *error);
 tsr_status mutator_unbind(tsr_mutator *mutator, tsr_error *error);
+/* In the child of a fork(): only `self` is left. Storage of the VM's is not touched. */
+void mutators_forget_others(tsr_mutator *self);
 
 /* ---- collection.c ------------------------------------------------------------------------------------ */
 
@@ -67,7 +70,23 @@ tsr_status collection_request(tsr_mutator *self, tsr_error *error);
 /* Stops the world, walks the heap, and resumes. */
 tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context,
                                 tsr_error *error);
+/* Stops the world, verifies the heap, and resumes. */
+tsr_status collection_verify(tsr_mutator *self, tsr_error *error);
 void collection_disable(tsr_heap *heap);
 tsr_status collection_enable(tsr_heap *heap, tsr_error *error);
+
+/* Stops the world for something else than a collection. TSR_BUSY in native code, TSR_MISMATCH where the
+   VM's threads do not stop. */
+tsr_status world_stop(tsr_mutator *self, const char *function, tsr_error *error);
+/* Revokes the pairs of all mutators but one (NULL: of all), so that every block can be walked. */
+void world_revoke_pairs(tsr_heap *heap, const tsr_mutator *except);
+/* Lets the world run, after world_stop() or a collection. */
+void world_yield(tsr_mutator *self);
+
+/* ---- fork.c --------------------------------------------------------------------------------------------- */
+
+tsr_status fork_prepare(tsr_mutator *self, tsr_error *error);
+tsr_status fork_parent(tsr_mutator *self, tsr_error *error);
+tsr_status fork_child(tsr_mutator *self, tsr_error *error);
 
 #endif

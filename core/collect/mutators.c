@@ -28,13 +28,19 @@ static tsr_status mutator_join(tsr_heap *heap, struct tsr_mutator_private *own,
                                tsr_mutator *storage, void *vm_thread, tsr_error *error) {
   struct collector *collector = heap->collector;
   os_mutex_lock(&collector->lock);
-  while (collector->claims > 0)
-    os_condition_wait(&collector->resumed, &collector->lock);
+  /* Asked before the wait, too: a mutator of this thread would be waited for by the collection. */
   bool bound = mutator_is_bound(collector, storage, vm_thread);
+  collector->binders++;
+  while (!bound && collector->claims > 0) {
+    os_condition_wait(&collector->resumed, &collector->lock);
+    bound = mutator_is_bound(collector, storage, vm_thread);
+  }
+  if (--collector->binders == 0) os_condition_wake_all(&collector->resumed);
   if (!bound) {
     memset(storage, 0, sizeof *storage);
     *storage = (tsr_mutator){.heap = heap, .vm_thread = vm_thread, .private_part = own};
     own->mutator = storage;
+    bump_open(storage);
     mutator_link(heap, own);
   }
   os_mutex_unlock(&collector->lock);
@@ -53,6 +59,7 @@ tsr_mutator *mutator_bind(tsr_heap *heap, tsr_mutator *storage, void *vm_thread,
   bool owned = storage == NULL;
   struct tsr_mutator_private *own = segment_request(account, MEMORY_MUTATORS, sizeof *own);
   if (own == NULL) goto no_memory;
+  own->heap = heap;
   own->owned = owned;
   if (owned) {
     storage = segment_request(account, MEMORY_MUTATORS, sizeof *storage);
@@ -90,9 +97,34 @@ static void mutator_leave(tsr_mutator *mutator) {
     os_mutex_unlock(&collector->lock);
     safepoint_block(mutator);
   }
-  bump_revoke_all(mutator->private_part);
+  bump_revoke_all(mutator);
+  bump_check_revoked(mutator);
   mutator_unlink(mutator->heap, mutator->private_part);
   os_mutex_unlock(&collector->lock);
+}
+
+/* Frees what belongs to Tessera; touches no storage of the VM's. */
+static void mutator_free(struct tsr_mutator_private *own) {
+  memory_account *account = &own->heap->account;
+  locals_free(own);
+  bump_close(own);
+  if (own->owned) {
+    segment_release(account, MEMORY_MUTATORS, own->mutator, sizeof *own->mutator);
+  }
+  segment_release(account, MEMORY_MUTATORS, own, sizeof *own);
+}
+
+void mutators_forget_others(tsr_mutator *self) {
+  struct collector *collector = self->heap->collector;
+  struct tsr_mutator_private *m = collector->mutators;
+  while (m != NULL) {
+    struct tsr_mutator_private *next = m->next;
+    if (m->mutator != self) mutator_free(m);
+    m = next;
+  }
+  self->private_part->next = NULL;
+  collector->mutators = self->private_part;
+  os_atomic_store(&self->heap->bound_mutators, 1);
 }
 
 tsr_status mutator_unbind(tsr_mutator *mutator, tsr_error *error) {
@@ -103,16 +135,8 @@ tsr_status mutator_unbind(tsr_mutator *mutator, tsr_error *error) {
   tsr_status status = mutator_check_managed(mutator, "tsr_unbind_mutator", error);
   if (status != TSR_OK) return status;
   mutator_leave(mutator);
-  locals_free(mutator);
-  memory_account *account = &mutator->heap->account;
-  segment_release(account, MEMORY_MUTATORS, own->cached,
-                  own->cached_capacity * sizeof *own->cached);
   bool owned = own->owned;
-  segment_release(account, MEMORY_MUTATORS, own, sizeof *own);
-  if (owned) {
-    segment_release(account, MEMORY_MUTATORS, mutator, sizeof *mutator);
-  } else {
-    memset(mutator, 0, sizeof *mutator);
-  }
+  mutator_free(own);
+  if (!owned) memset(mutator, 0, sizeof *mutator);
   return TSR_OK;
 }

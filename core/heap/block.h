@@ -27,25 +27,35 @@ enum block_space {
   BLOCK_COPY_A, /* the copy space's two roles: which one is from-space changes */
   BLOCK_COPY_B,
   BLOCK_ARENA,
+  BLOCK_SEALED,    /* an arena's whose objects have pages of their own, and may be sealed */
   BLOCK_LARGE,     /* the first block of a large object */
   BLOCK_LARGE_REST /* the others */
 };
 
 enum block_flag {
-  BLOCK_CLEAN = 1,   /* never written since it was committed: still zero */
-  BLOCK_RESCAN = 2,  /* a mark-queue entry of this block was dropped: walk it again */
-  BLOCK_REACHED = 4, /* large: the tracer has reached the object */
-  BLOCK_KEPT = 8     /* copy: survivors stay in place because no destination could be had */
+  BLOCK_CLEAN = 1,     /* never written since it was committed: still zero */
+  BLOCK_RESCAN = 2,    /* a mark-queue entry of this block was dropped: walk it again */
+  BLOCK_REACHED = 4,   /* large: the tracer has reached the object */
+  BLOCK_KEPT = 8,      /* copy: survivors stay in place because no destination could be had */
+  BLOCK_IMMORTAL = 16, /* large: never freed, and a root */
+  BLOCK_SEALABLE = 32, /* large: may be sealed */
+  BLOCK_SHRUNK = 128,  /* arena: the end of an object here is free from the next sweep on */
+  BLOCK_OPENED = 64    /* sealed pages were opened for the collector, and are to be closed again */
 };
 
 typedef struct block {
-  uint32_t top_bytes;  /* bump spaces: [0, top) is handed out and can be walked; large: where in the
+  uint32_t top_bytes;  /* copy: [0, top) is handed out and can be walked; large: where in the
                            block the object begins */
   uint32_t next;       /* next block of its space's list, or BLOCK_NONE */
   uint32_t run_blocks; /* length of the run that the block was handed out in */
   uint16_t freed_at;   /* free: low bits of the collection count when it was freed */
   uint8_t flags;       /* enum block_flag. Owned by the space while in use, by the map while free */
-  uint8_t reserved;
+  uint8_t arena;       /* arena: which one has it */
+
+  uint32_t run_next, run_previous; /* arena: neighbours in the list of its class of free runs */
+  uint16_t longest_run;            /* arena: its longest free run, in granules */
+  uint8_t code_pages;   /* a bit per page whose object holds code; large: bit 0 for the run */
+  uint8_t sealed_pages; /* a bit per page that is sealed; large: bit 0 for the run */
 } block;
 
 #endif

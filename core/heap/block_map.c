@@ -9,6 +9,7 @@
 #include "core/os/check.h"
 #include "core/os/machine.h"
 #include "core/os/memory.h"
+#include "core/os/watch.h"
 
 /* Collections that a block stays committed without being used. */
 #define RETURN_AGE        2
@@ -42,14 +43,16 @@ static bool block_map_reserve(block_map *map, size_t max_bytes) {
   return false;
 }
 
-bool block_map_create(block_map *map, memory_account *account, size_t max_bytes) {
+bool block_map_create(block_map *map, memory_account *account, size_t max_bytes, bool guards) {
   memset(map, 0, sizeof *map);
   map->account = account;
+  map->guards = guards;
   if (!os_mutex_create(&map->lock)) return false;
   if (!block_map_reserve(map, max_bytes)) goto no_range;
   /* Small heaps commit a run of blocks at a time, large ones a chunk. */
   size_t step = max_bytes / 64;
   if (step > CHUNK_BYTES) step = CHUNK_BYTES;
+  if (guards) step = BLOCK_BYTES;
   map->step_blocks = (uint32_t)(step < BLOCK_BYTES ? 1 : step / BLOCK_BYTES);
   if (!memory_table_create(&map->spaces, account, MEMORY_BLOCK_TABLES, map->block_count)) {
     goto no_spaces;
@@ -70,6 +73,8 @@ no_range:
 }
 
 void block_map_destroy(block_map *map) {
+  /* The addresses may serve somebody else. */
+  os_memory_allow(map->base, block_map_start(map, block_map_extent(map)));
   memory_table_destroy(&map->blocks);
   memory_table_destroy(&map->spaces);
   memory_discharge(map->account, MEMORY_BLOCKS,
@@ -85,25 +90,27 @@ static enum block_space block_map_state(const block_map *map, uint32_t index) {
                                        : BLOCK_UNCOMMITTED;
 }
 
-static bool block_map_extend(block_map *map, uint32_t extent) {
+static bool block_map_extend(block_map *map, uint32_t extent, memory_allowance allowance) {
   if (extent <= block_map_extent(map)) return true;
-  if (!memory_table_extend(&map->spaces, extent)) return false;
-  if (!memory_table_extend(&map->blocks, extent * sizeof(block))) return false;
+  if (!memory_table_extend(&map->spaces, extent, allowance)) return false;
+  if (!memory_table_extend(&map->blocks, extent * sizeof(block), allowance)) return false;
   os_atomic_store_release(&map->extent, extent);
   return true;
 }
 
 /* Commits blocks that are not; they become free. */
-static bool block_map_commit(block_map *map, uint32_t first, uint32_t count) {
+static bool block_map_commit(block_map *map, uint32_t first, uint32_t count,
+                             memory_allowance allowance) {
   size_t bytes = (size_t)count * BLOCK_BYTES;
-  if (!block_map_extend(map, first + count)) return false;
-  if (!memory_charge(map->account, MEMORY_BLOCKS, bytes)) return false;
+  if (!block_map_extend(map, first + count, allowance)) return false;
+  if (!memory_charge(map->account, MEMORY_BLOCKS, bytes, allowance)) return false;
   if (!os_memory_commit((void *)block_map_start(map, first), bytes)) {
     memory_discharge(map->account, MEMORY_BLOCKS, bytes);
     map->system_refused = true;
     return false;
   }
   map->system_refused = false;
+  os_memory_forbid(block_map_start(map, first), block_map_start(map, first + count));
   memset(block_map_spaces(map) + first, BLOCK_FREE, count);
   for (uint32_t i = 0; i < count; i++) {
     *block_map_at(map, first + i) =
@@ -118,7 +125,7 @@ static void block_map_decommit(block_map *map, uint32_t first, uint32_t count) {
   size_t bytes = (size_t)count * BLOCK_BYTES;
   void *start = (void *)block_map_start(map, first);
   /* Taking access away costs mappings, of which a process has few: only long runs are worth them. */
-  if (count >= RETURN_RUN_BLOCKS) {
+  if (count >= RETURN_RUN_BLOCKS || map->guards) {
     os_memory_decommit(start, bytes);
   } else {
     os_memory_discard(start, bytes);
@@ -151,19 +158,29 @@ static uint32_t block_map_find_free(block_map *map) {
   return map->lowest_free;
 }
 
-/* The lowest block that is not committed, or the end of the range. */
-static uint32_t block_map_find_uncommitted(const block_map *map) {
+/* The lowest block from `start` on that is not committed, or the end of the extent. */
+static uint32_t block_map_find_uncommitted(const block_map *map, uint32_t start) {
   const unsigned char *table = block_map_spaces(map);
-  const unsigned char *found = memchr(table, BLOCK_UNCOMMITTED, block_map_extent(map));
+  const unsigned char *found =
+      memchr(table + start, BLOCK_UNCOMMITTED, block_map_extent(map) - start);
   return found == NULL ? block_map_extent(map) : (uint32_t)(found - table);
 }
 
+/* With guards blocks come in turn through the whole range, and so does their reuse. */
+static uint32_t block_map_find_guarded(block_map *map) {
+  uint32_t start = map->guard_cursor;
+  uint32_t first = start < block_map_extent(map) ? block_map_find_uncommitted(map, start) : start;
+  if (first >= map->block_count) first = block_map_find_uncommitted(map, 0);
+  map->guard_cursor = first + 1;
+  return first;
+}
+
 /* Commits the next step of blocks, or less where the account has less room. */
-static uint32_t block_map_grow(block_map *map) {
-  uint32_t first = block_map_find_uncommitted(map);
+static uint32_t block_map_grow(block_map *map, memory_allowance allowance) {
+  uint32_t first = map->guards ? block_map_find_guarded(map) : block_map_find_uncommitted(map, 0);
   uint32_t count = block_map_run(map, first, BLOCK_UNCOMMITTED, map->step_blocks);
   for (; count > 0; count /= 2) {
-    if (block_map_commit(map, first, count)) return first;
+    if (block_map_commit(map, first, count, allowance)) return first;
   }
   return BLOCK_NONE;
 }
@@ -217,7 +234,8 @@ bool block_map_reclaim(block_map *map, size_t bytes) {
   return enough;
 }
 
-static bool block_map_commit_run(block_map *map, uint32_t first, uint32_t count) {
+static bool block_map_commit_run(block_map *map, uint32_t first, uint32_t count,
+                                 memory_allowance allowance) {
   uint32_t missing = 0;
   for (uint32_t i = first; i < first + count; i++) {
     missing += block_map_state(map, i) == BLOCK_UNCOMMITTED;
@@ -227,17 +245,17 @@ static bool block_map_commit_run(block_map *map, uint32_t first, uint32_t count)
   block_map_make_headroom(map, (size_t)missing * BLOCK_BYTES + tables, first, count);
   for (uint32_t i = first; i < first + count;) {
     uint32_t length = block_map_run(map, i, BLOCK_UNCOMMITTED, first + count - i);
-    if (length > 0 && !block_map_commit(map, i, length)) return false;
+    if (length > 0 && !block_map_commit(map, i, length, allowance)) return false;
     i += length > 0 ? length : 1;
   }
   return true;
 }
 
-static uint32_t block_map_prepare_run(block_map *map, uint32_t count) {
+static uint32_t block_map_prepare_run(block_map *map, uint32_t count, memory_allowance allowance) {
   if (count > map->block_count) return BLOCK_NONE;
   uint32_t first = block_map_find_run(map, map->run_cursor, count);
   if (first == BLOCK_NONE) first = block_map_find_run(map, 0, count);
-  if (first == BLOCK_NONE || !block_map_commit_run(map, first, count)) return BLOCK_NONE;
+  if (first == BLOCK_NONE || !block_map_commit_run(map, first, count, allowance)) return BLOCK_NONE;
   map->run_cursor = first + count;
   return first;
 }
@@ -257,14 +275,15 @@ static void block_map_assign(block_map *map, uint32_t first, uint32_t count,
   map->used_blocks += count;
 }
 
-uint32_t block_map_acquire(block_map *map, uint32_t count, enum block_space space) {
+uint32_t block_map_acquire(block_map *map, uint32_t count, enum block_space space,
+                           memory_allowance allowance) {
   os_mutex_lock(&map->lock);
   uint32_t first;
   if (count == 1) {
     first = block_map_find_free(map);
-    if (first == BLOCK_NONE) first = block_map_grow(map);
+    if (first == BLOCK_NONE) first = block_map_grow(map, allowance);
   } else {
-    first = block_map_prepare_run(map, count);
+    first = block_map_prepare_run(map, count, allowance);
   }
   if (first != BLOCK_NONE) block_map_assign(map, first, count, space);
   block_map_check(map);
@@ -281,6 +300,8 @@ void block_map_release(block_map *map, uint32_t first, uint32_t count) {
   map->used_blocks -= count;
   map->free_blocks += count;
   if (first < map->lowest_free) map->lowest_free = first;
+  os_memory_forbid(block_map_start(map, first), block_map_start(map, first + count));
+  if (map->guards) block_map_decommit(map, first, count);
   block_map_check(map);
   os_mutex_unlock(&map->lock);
 }
@@ -307,7 +328,7 @@ static bool block_map_is_old(const block_map *map, uint32_t index) {
 void block_map_end_collection(block_map *map) {
   os_mutex_lock(&map->lock);
   map->collection++;
-  map->run_cursor = 0;
+  if (!map->guards) map->run_cursor = 0;
   uint32_t run = 0;
   for (uint32_t i = 0; i <= block_map_extent(map); i++) {
     if (i < block_map_extent(map) && block_map_is_old(map, i)) {

@@ -5,6 +5,10 @@
  * Committing is charged to the heap's account before the system is asked, so the heap's maximum
  * holds at every instant. Single blocks come lowest address first, which keeps the heap dense at
  * its lower end and lets the upper end go back to the system.
+ *
+ * With guards, for the verifier, a block that is released is inaccessible until it is handed out
+ * again, and blocks are handed out in turn, so that this is not soon: who still uses a reference from
+ * before a collection faults.
  */
 #ifndef CORE_HEAP_BLOCK_MAP_H
 #define CORE_HEAP_BLOCK_MAP_H
@@ -17,6 +21,7 @@ typedef struct block_map {
   uintptr_t base;       /* of the range; aligned to a chunk; fixed */
   uint32_t block_count; /* in the range; fixed */
   uint32_t step_blocks; /* how many blocks are committed at a time; fixed */
+  bool guards;          /* released blocks are inaccessible; fixed */
   memory_account *account;
 
   /* Everything below is written under the lock, or by the collecting threads in a pause. */
@@ -24,6 +29,7 @@ typedef struct block_map {
   os_atomic_word extent; /* blocks below it have table entries; grows only; read without the lock */
   uint32_t lowest_free;  /* no block below it is free and committed */
   uint32_t run_cursor;   /* where the search for a run begins; back to 0 at each collection */
+  uint32_t guard_cursor; /* guards: where the search for a block begins */
   uint32_t collection;   /* collections so far, the clock of ageing */
   bool system_refused;   /* the last commit was refused by the system, not by the account */
   uint32_t free_blocks;  /* committed and in no space */
@@ -36,12 +42,14 @@ typedef struct block_map {
  * Reserves a range for `max_bytes` of blocks, twice that where the system allows. False: not even
  * what the maximum needs can be had.
  */
-bool block_map_create(block_map *map, memory_account *account, size_t max_bytes);
+bool block_map_create(block_map *map, memory_account *account, size_t max_bytes, bool guards);
 void block_map_destroy(block_map *map);
 
 /* `count` adjacent blocks for a space, BLOCK_NONE when the account or the system refuses. Their
-   descriptors are reset, except for BLOCK_CLEAN, and know the run. */
-uint32_t block_map_acquire(block_map *map, uint32_t count, enum block_space space);
+   descriptors are reset, except for BLOCK_CLEAN, and know the run. Nobody may touch them before their
+   space has allowed it (core/os/watch.h). */
+uint32_t block_map_acquire(block_map *map, uint32_t count, enum block_space space,
+                           memory_allowance allowance);
 void block_map_release(block_map *map, uint32_t first, uint32_t count);
 
 /* After each collection: gives blocks back to the system that were not used between the last ones,

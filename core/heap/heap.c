@@ -39,10 +39,18 @@ static bool heap_reclaim(void *context, size_t bytes) {
   return block_map_reclaim(&heap->blocks, bytes);
 }
 
+static tsr_status heap_no_range(const tsr_heap *heap, tsr_error *error) {
+  return error_set(error, TSR_OUT_OF_MEMORY,
+                   "the system refused address space for a heap of %" PRIu64
+                   " bytes; lower heap_max or raise the limit of the process",
+                   heap->options.values.heap_max);
+}
+
 tsr_status heap_open(tsr_heap *heap, tsr_error *error) {
   tsr_status status = heap_choose_bounds(heap, error);
   if (status != TSR_OK) return status;
   const option_values *values = &heap->options.values;
+  heap->verifies = values->verify != 0;
   if (os_page_bytes() > BLOCK_BYTES) {
     return error_set(error, TSR_UNSUPPORTED,
                      "pages of %zu bytes are larger than a block; this version needs pages of at "
@@ -52,14 +60,17 @@ tsr_status heap_open(tsr_heap *heap, tsr_error *error) {
   memory_account_open(&heap->account, (size_t)values->heap_max);
   heap->account.reclaim = heap_reclaim;
   heap->account.reclaim_context = heap;
-  if (!block_map_create(&heap->blocks, &heap->account, (size_t)values->heap_max)) {
-    return error_set(error, TSR_OUT_OF_MEMORY,
-                     "the system refused address space for a heap of %" PRIu64
-                     " bytes; lower heap_max or raise the limit of the process",
-                     values->heap_max);
+  if (!block_map_create(&heap->blocks, &heap->account, (size_t)values->heap_max, heap->verifies)) {
+    return heap_no_range(heap, error);
   }
-  if (!memory_charge(&heap->account, MEMORY_INSTANCE, sizeof *heap) ||
+  const block_map *map = &heap->blocks;
+  if (!object_bits_create(&heap->bits, &heap->account, map->base, map->block_count)) {
+    block_map_destroy(&heap->blocks);
+    return heap_no_range(heap, error);
+  }
+  if (!memory_charge(&heap->account, MEMORY_INSTANCE, sizeof *heap, MEMORY_WITHIN_LIMIT) ||
       !os_mutex_create(&heap->admission)) {
+    object_bits_destroy(&heap->bits);
     block_map_destroy(&heap->blocks);
     return heap_no_memory(heap, error);
   }
@@ -78,6 +89,7 @@ tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error) {
 
 void heap_close(tsr_heap *heap) {
   os_mutex_destroy(&heap->admission);
+  object_bits_destroy(&heap->bits);
   block_map_destroy(&heap->blocks);
 }
 
@@ -93,18 +105,18 @@ static size_t heap_metadata_bytes(const tsr_heap *heap) {
 }
 
 static bool heap_fits(const tsr_heap *heap, size_t limit_bytes, size_t default_blocks,
-                      size_t large_blocks) {
-  size_t blocks = heap->plan->footprint_blocks(heap, default_blocks, large_blocks);
+                      size_t staying_blocks) {
+  size_t blocks = heap->plan->footprint_blocks(heap, default_blocks, staying_blocks);
   size_t metadata = heap_metadata_bytes(heap);
   return metadata <= limit_bytes && blocks <= (limit_bytes - metadata) >> BLOCK_SHIFT;
 }
 
-bool heap_admits(const tsr_heap *heap, size_t default_blocks, size_t large_blocks) {
-  return heap_fits(heap, os_atomic_load(&heap->limit_bytes), default_blocks, large_blocks);
+bool heap_admits(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
+  return heap_fits(heap, os_atomic_load(&heap->limit_bytes), default_blocks, staying_blocks);
 }
 
-bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t large_blocks) {
-  return heap_fits(heap, heap->account.limit_bytes, default_blocks, large_blocks);
+bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
+  return heap_fits(heap, heap->account.limit_bytes, default_blocks, staying_blocks);
 }
 
 void heap_resize(tsr_heap *heap) {
@@ -117,16 +129,27 @@ void heap_resize(tsr_heap *heap) {
   os_atomic_store(&heap->limit_bytes, (uintptr_t)size);
 }
 
-bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t large_blocks) {
+bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
   size_t most = heap->account.limit_bytes;
-  if (!heap_fits(heap, most, default_blocks, large_blocks)) return false;
-  size_t needed = heap->plan->footprint_blocks(heap, default_blocks, large_blocks) * BLOCK_BYTES +
+  if (!heap_fits(heap, most, default_blocks, staying_blocks)) return false;
+  size_t needed = heap->plan->footprint_blocks(heap, default_blocks, staying_blocks) * BLOCK_BYTES +
                   heap_metadata_bytes(heap);
   /* Some more than is asked for now, so that the next request does not come back at once. */
   size_t limit = needed + needed / 8;
   if (limit > most) limit = most;
   if (limit > os_atomic_load(&heap->limit_bytes)) os_atomic_store(&heap->limit_bytes, limit);
   return true;
+}
+
+uint32_t heap_acquire_staying(tsr_heap *heap, uint32_t count, enum block_space space,
+                              memory_allowance allowance) {
+  if (allowance == MEMORY_WITHIN_LIMIT && !heap_admits(heap, 0, count)) return BLOCK_NONE;
+  return block_map_acquire(&heap->blocks, count, space, allowance);
+}
+
+void heap_fork(tsr_heap *heap, os_fork_stage stage) {
+  os_mutex_fork(&heap->admission, stage);
+  os_mutex_fork(&heap->blocks.lock, stage);
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -139,9 +162,18 @@ void heap_report(tsr_heap *heap, tsr_mutator *mutator, const tsr_error *error) {
   fprintf(stderr, "tessera: %s: %s\n", tsr_status_name(error->status), error->message);
 }
 
-noreturn void heap_fatal(const tsr_heap *heap, const void *object, const char *sentence) {
-  fprintf(stderr, "tessera: internal check failed: %s (plan %s, phase %s, object %p)\n", sentence,
+static noreturn void heap_die(const tsr_heap *heap, const void *object, const char *what,
+                              const char *sentence) {
+  fprintf(stderr, "tessera: %s: %s (plan %s, phase %s, object %p)\n", what, sentence,
           heap->plan->name, heap->phase == NULL ? "none" : heap->phase, object);
   fflush(stderr);
   abort();
+}
+
+noreturn void heap_fatal(const tsr_heap *heap, const void *object, const char *sentence) {
+  heap_die(heap, object, "internal check failed", sentence);
+}
+
+noreturn void heap_misuse(const tsr_heap *heap, const void *object, const char *sentence) {
+  heap_die(heap, object, "misuse", sentence);
 }

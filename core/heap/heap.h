@@ -8,6 +8,7 @@
 #include <tessera/heap.h>
 
 #include "core/heap/block_map.h"
+#include "core/heap/object_bits.h"
 #include "core/heap/options.h"
 #include "core/heap/plan.h"
 #include "core/os/check.h"
@@ -31,18 +32,23 @@ struct tsr_heap {
   reference_rule references;
   size_t object_align;
 
+  bool verifies; /* option verify */
+
   memory_account account;
   block_map blocks;
+  object_bits bits;
   os_mutex admission;             /* held from asking heap_admits() until the blocks are counted */
   os_atomic_word limit_bytes;     /* current size: written in a pause, read by allocating threads */
   os_atomic_word bytes_allocated; /* by mutators, by atomic addition when a buffer changes hands */
   os_atomic_word bound_mutators;  /* written under the collector's lock; sizes buffers */
+  bool opened_seals; /* some block is BLOCK_OPENED; by the collecting thread in a pause */
   const char *phase; /* of the collection, for messages; written by the collecting thread */
 
   struct layout_table *layouts; /* core/object */
   struct spaces *spaces;        /* core/space */
   struct roots *roots;          /* core/trace */
   struct collector *collector;  /* core/collect */
+  struct verifier *verifier;    /* core/verify; NULL: off */
   struct report *report;        /* core/report */
 };
 
@@ -54,20 +60,32 @@ void heap_close(tsr_heap *heap);
 tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error);
 
 /* Whether so many more blocks may be handed out without a collection first. */
-bool heap_admits(const tsr_heap *heap, size_t default_blocks, size_t large_blocks);
+bool heap_admits(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 /* Whether that many would fit into a heap grown to its maximum. */
-bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t large_blocks);
+bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 /* Sets the current size after a collection: in proportion to what is live, between the bounds. */
 void heap_resize(tsr_heap *heap);
 /* Lets the heap grow so far that it admits this many more blocks, if its maximum allows. False: it
    does not. */
-bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t large_blocks);
+bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
+
+/*
+ * Single blocks or a run for a space, if the heap admits them or may pass its maximum. The caller holds
+ * the admission lock, and counts them in its space before it lets go. BLOCK_NONE: not without a collection, or not at all.
+ */
+uint32_t heap_acquire_staying(tsr_heap *heap, uint32_t count, enum block_space space,
+                              memory_allowance allowance);
+
+/* Takes and lets go the locks of this room around fork(). */
+void heap_fork(tsr_heap *heap, os_fork_stage stage);
 
 /* Hands the message of a call that has no tsr_error to the VM. */
 void heap_report(tsr_heap *heap, tsr_mutator *mutator, const tsr_error *error);
 
-/* Prints sentence, plan, phase and object, then aborts. */
+/* Prints sentence, plan, phase and object, then aborts: a rule of the library's own is broken, or one
+   that the VM has to keep and that is documented as fatal. */
 noreturn void heap_fatal(const tsr_heap *heap, const void *object, const char *sentence);
+noreturn void heap_misuse(const tsr_heap *heap, const void *object, const char *sentence);
 
 #define HEAP_ALWAYS_CHECK(heap, condition, object, sentence)                                       \
   do {                                                                                             \

@@ -19,9 +19,6 @@ struct barrier {
   void (*slow)(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot, uint64_t word);
 };
 
-/* The spaces that can serve default placement. */
-enum plan_space { PLAN_COPY_SPACE, PLAN_ARENA_SPACE };
-
 struct plan {
   const char *name;
   const char *summary;
@@ -30,13 +27,12 @@ struct plan {
   uint32_t offers;     /* TSR_NEEDS_...: what the VM may need */
   bool collects;
   bool moves_objects;
-  enum plan_space default_space; /* the one that serves default placement */
-  uint32_t least_blocks;         /* without which not even one object can be handled */
-  tsr_allocator_kind allocators[TSR_PLACEMENTS];
+  uint32_t least_blocks; /* without which not even one object can be handled */
   const struct barrier *barrier;
 
-  /* Blocks that the heap may come to hold, at its worst moment, once this many more are handed out. */
-  size_t (*footprint_blocks)(const tsr_heap *heap, size_t default_blocks, size_t large_blocks);
+  /* Blocks that the heap may come to hold, at its worst moment, once this many more are handed out: for
+     default placement, and for objects that stay where they are. */
+  size_t (*footprint_blocks)(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 
   /* The phases of a collection, world stopped; NULL where the plan never collects. */
   void (*prepare)(tsr_heap *heap, struct worker *worker);

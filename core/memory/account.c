@@ -30,11 +30,17 @@ static void memory_share_add(memory_share *share, size_t bytes) {
   memory_share_raise_peak(share, os_atomic_add_full(&share->bytes, bytes) + bytes);
 }
 
-bool memory_charge(memory_account *account, memory_type type, size_t bytes) {
+/* What is left below the limit; it may have been passed. */
+static size_t memory_left(const memory_account *account, size_t now) {
+  return now < account->limit_bytes ? account->limit_bytes - now : 0;
+}
+
+bool memory_charge(memory_account *account, memory_type type, size_t bytes,
+                   memory_allowance allowance) {
   size_t now;
   do {
     now = os_atomic_load(&account->total.bytes);
-    if (bytes > account->limit_bytes - now) return false;
+    if (allowance == MEMORY_WITHIN_LIMIT && bytes > memory_left(account, now)) return false;
   } while (!os_atomic_compare_exchange_full(&account->total.bytes, now, now + bytes));
   memory_share_raise_peak(&account->total, now + bytes);
   memory_share_add(&account->by_type[type], bytes);
@@ -49,6 +55,5 @@ void memory_discharge(memory_account *account, memory_type type, size_t bytes) {
 }
 
 size_t memory_headroom(const memory_account *account) {
-  size_t now = os_atomic_load(&account->total.bytes);
-  return account->limit_bytes - now;
+  return memory_left(account, os_atomic_load(&account->total.bytes));
 }

@@ -3,7 +3,8 @@
  *
  * The account's limit is the heap's maximum, so "the maximum is honoured exactly" is one rule at
  * one place: a charge that would pass the limit is refused, and nothing is taken from the system.
- * Totals are kept by atomic additions; charging takes no lock.
+ * One kind of request may pass the limit, and says so with each charge [design: overcommit]. Totals are kept by atomic
+ * additions; charging takes no lock.
  */
 #ifndef CORE_MEMORY_ACCOUNT_H
 #define CORE_MEMORY_ACCOUNT_H
@@ -17,6 +18,7 @@
 #define MEMORY_TYPES(X)                                                                            \
   X(MEMORY_BLOCKS, "heap blocks")                                                                  \
   X(MEMORY_BLOCK_TABLES, "block tables")                                                           \
+  X(MEMORY_OBJECT_BITS, "start and mark bits")                                                     \
   X(MEMORY_MARK_QUEUE, "mark queue")                                                               \
   X(MEMORY_HANDLES, "handles")                                                                     \
   X(MEMORY_ROOTS, "root tables")                                                                   \
@@ -43,8 +45,12 @@ typedef struct memory_account {
 
 void memory_account_open(memory_account *account, size_t limit_bytes);
 
-/* False: the limit would be passed, and nothing changed. */
-bool memory_charge(memory_account *account, memory_type type, size_t bytes);
+/* Whether a charge may pass the limit. */
+typedef enum memory_allowance { MEMORY_WITHIN_LIMIT, MEMORY_OVER_LIMIT } memory_allowance;
+
+/* False: the limit would be passed, or is, and nothing changed. */
+bool memory_charge(memory_account *account, memory_type type, size_t bytes,
+                   memory_allowance allowance);
 void memory_discharge(memory_account *account, memory_type type, size_t bytes);
 
 /* Bytes that may still be charged. */

@@ -8,22 +8,23 @@
 #include <string.h>
 
 #include "core/os/check.h"
+#include "core/os/fault.h"
 #include "core/os/machine.h"
 #include "core/os/memory.h"
 
-/*
- * Charges for a table, and asks for room where there is none. The block tables are the exception:
- * they grow under the lock of the very map that could make room, and see to it themselves.
- */
-static bool provider_charge(memory_account *account, memory_type type, size_t bytes) {
-  if (memory_charge(account, type, bytes)) return true;
+/* The block tables are the exception: they grow under the lock of the very map that could make room, and
+   see to it themselves. */
+bool provider_charge(memory_account *account, memory_type type, size_t bytes,
+                     memory_allowance allowance) {
+  if (memory_charge(account, type, bytes, allowance)) return true;
   if (type == MEMORY_BLOCK_TABLES || account->reclaim == NULL) return false;
-  return account->reclaim(account->reclaim_context, bytes) && memory_charge(account, type, bytes);
+  return account->reclaim(account->reclaim_context, bytes) &&
+         memory_charge(account, type, bytes, allowance);
 }
 
 void *segment_request(memory_account *account, memory_type type, size_t bytes) {
-  if (!provider_charge(account, type, bytes)) return NULL;
-  void *segment = calloc(1, bytes);
+  if (!provider_charge(account, type, bytes, MEMORY_WITHIN_LIMIT)) return NULL;
+  void *segment = os_fault_strikes(OS_FAULT_SEGMENT) ? NULL : calloc(1, bytes);
   if (segment == NULL) memory_discharge(account, type, bytes);
   return segment;
 }
@@ -65,11 +66,11 @@ void memory_table_destroy(memory_table *table) {
   table->base = NULL;
 }
 
-bool memory_table_extend(memory_table *table, size_t bytes) {
+bool memory_table_extend(memory_table *table, size_t bytes, memory_allowance allowance) {
   if (bytes <= table->committed_bytes) return true;
   if (bytes > table->reserved_bytes) return false;
   size_t more = memory_table_round(bytes) - table->committed_bytes;
-  if (!provider_charge(table->account, table->type, more)) return false;
+  if (!provider_charge(table->account, table->type, more, allowance)) return false;
   if (!os_memory_commit(table->base + table->committed_bytes, more)) {
     memory_discharge(table->account, table->type, more);
     return false;

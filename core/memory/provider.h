@@ -10,6 +10,10 @@
 
 #include "core/memory/account.h"
 
+/* memory_charge(), and where there is no room asks whoever can make some. */
+bool provider_charge(memory_account *account, memory_type type, size_t bytes,
+                     memory_allowance allowance);
+
 /* NULL: the account's limit, or the system, refuses. */
 void *segment_request(memory_account *account, memory_type type, size_t bytes);
 void segment_release(memory_account *account, memory_type type, void *segment, size_t bytes);
@@ -29,7 +33,7 @@ bool memory_table_create(memory_table *table, memory_account *account, memory_ty
                          size_t reserved_bytes);
 void memory_table_destroy(memory_table *table);
 /* Makes the first `bytes` usable. False: no memory, or past the reservation; nothing changed. */
-bool memory_table_extend(memory_table *table, size_t bytes);
+bool memory_table_extend(memory_table *table, size_t bytes, memory_allowance allowance);
 /* Gives back what lies above the first `bytes`, rounded up to pages: undoes an extension. */
 void memory_table_cut(memory_table *table, size_t bytes);
 

@@ -19,7 +19,7 @@ enum gc_byte {
   GC_AGE_BITS = 0x06,
   GC_HASH_BITS = 0x18,
   GC_FORWARD_BITS = 0x60,
-  GC_SPARE_BIT = 0x80,
+  GC_LEAF = 0x80, /* holds no references, whatever the layout says */
 
   GC_FORWARDED = 0x20, /* the first word is a forwarding word */
   GC_STAYS = 0x40      /* reached, and stays where it is */
@@ -46,12 +46,25 @@ static inline unsigned header_gc_byte(uint64_t header) {
   return (unsigned)(header >> GC_BYTE_SHIFT) & 0xffu;
 }
 
+static inline bool header_is_leaf(uint64_t header) {
+  return (header_gc_byte(header) & GC_LEAF) != 0;
+}
+
 static inline bool header_is_forwarded(uint64_t header) {
   return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_FORWARDED;
 }
 
 static inline bool header_stays(uint64_t header) {
   return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_STAYS;
+}
+
+/* The GC byte of an object that only the caller uses, or while the world is stopped. */
+static inline void header_set_gc_bits(tsr_ref object, enum gc_byte bits) {
+  ((unsigned char *)object)[TSR_GC_BYTE_OFFSET] |= (unsigned char)bits;
+}
+
+static inline void header_clear_gc_bits(tsr_ref object, enum gc_byte bits) {
+  ((unsigned char *)object)[TSR_GC_BYTE_OFFSET] &= (unsigned char)~(unsigned)bits;
 }
 
 static inline uint64_t header_with_forward_bits(uint64_t header, enum gc_byte bits) {

@@ -89,6 +89,10 @@ no_memory:
   return heap_no_memory(heap, error);
 }
 
+void layout_table_fork(tsr_heap *heap, os_fork_stage stage) {
+  os_mutex_fork(&heap->layouts->lock, stage);
+}
+
 static void layout_free_copies(layout_table *layouts, layout *l) {
   memory_account *account = layouts->table.account;
   segment_release(account, MEMORY_LAYOUTS, l->name, l->name_bytes);
@@ -276,7 +280,7 @@ static uint32_t layout_append(layout_table *layouts, const tsr_layout *given, ts
   }
   layout compiled = layout_compile(given, layouts->heap->object_align);
   size_t table_bytes = layouts->table.committed_bytes;
-  if (!memory_table_extend(&layouts->table, (index + 1) * sizeof(layout)) ||
+  if (!memory_table_extend(&layouts->table, (index + 1) * sizeof(layout), MEMORY_WITHIN_LIMIT) ||
       !layout_copy_parts(layouts, &compiled, given)) {
     memory_table_cut(&layouts->table, table_bytes);
     error_set(error, TSR_OUT_OF_MEMORY, "no memory for another layout");

@@ -46,6 +46,9 @@ typedef struct layout_table {
 tsr_status layout_table_open(tsr_heap *heap, tsr_error *error);
 void layout_table_close(tsr_heap *heap);
 
+/* Takes and lets go the lock of the table around fork(). */
+void layout_table_fork(tsr_heap *heap, os_fork_stage stage);
+
 uint32_t layout_register(layout_table *layouts, const tsr_layout *given, tsr_error *error);
 
 static inline const layout *layout_at(const layout_table *layouts, uint32_t index) {

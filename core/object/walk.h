@@ -20,11 +20,29 @@ static inline size_t object_walk_bytes(const tsr_heap *heap, tsr_ref object) {
   return bytes;
 }
 
+/* The same of an object that nothing vouches for and that has not been copied, in a place of `room` bytes;
+   0: there is no such object. */
+static inline size_t object_walk_bytes_within(const tsr_heap *heap, tsr_ref object, size_t room) {
+  const layout *l = layout_of(heap->layouts, object);
+  size_t bytes = l == NULL ? 0 : layout_object_bytes(heap, l, object);
+  return bytes <= room ? bytes : 0;
+}
+
 /* The first object at or after `at`, or `end`. */
 static inline uintptr_t object_walk_next(uintptr_t at, uintptr_t end) {
   while (at < end && header_load((tsr_ref)at) == 0)
     at += TSR_GRANULE;
   return at;
+}
+
+/* Calls back for every object in [at, end). */
+static inline void object_walk(const tsr_heap *heap, uintptr_t at, uintptr_t end,
+                               tsr_object_callback callback, void *context) {
+  while ((at = object_walk_next(at, end)) < end) {
+    size_t bytes = object_walk_bytes(heap, (tsr_ref)at);
+    callback(context, (tsr_ref)at, bytes);
+    at += bytes;
+  }
 }
 
 #endif

@@ -48,6 +48,17 @@ static inline void os_atomic32_exchange_full(uint32_t *flag, uint32_t value) {
     old = AO_int_load(place);
 }
 
+/* Bits of an object's GC byte, which inline code of the VM reads, set or cleared while mutators run. */
+static inline void os_atomic_byte_change(unsigned char *byte, unsigned char set,
+                                         unsigned char cleared) {
+  volatile unsigned char *place = byte;
+  unsigned char old, changed;
+  do {
+    old = AO_char_load(place);
+    changed = (unsigned char)((old | set) & ~cleared);
+  } while (!AO_char_compare_and_swap_full(place, old, changed));
+}
+
 /*
  * Loads that come after an earlier full operation of the same thread, on another word, as the stop
  * protocol needs. On x86-64 that operation is a locked one, which nothing passes; elsewhere, where even an

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/os/check.h"
+#include "core/os/fault.h"
 #include "core/os/machine.h"
 #include "core/os/memory.h"
 #include "core/os/thread.h"
@@ -29,6 +30,7 @@
 #endif
 
 static void *posix_map(size_t bytes) {
+  if (os_fault_strikes(OS_FAULT_RESERVE)) return NULL;
   void *base = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return base == MAP_FAILED ? NULL : base;
 }
@@ -51,6 +53,7 @@ void os_memory_release(void *base, size_t bytes) {
 }
 
 bool os_memory_commit(void *start, size_t bytes) {
+  if (os_fault_strikes(OS_FAULT_COMMIT)) return false;
   return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
@@ -70,8 +73,14 @@ void os_memory_discard(void *start, size_t bytes) {
 bool os_memory_protect(void *start, size_t bytes, os_access access) {
   static const int protection[] = {[OS_ACCESS_NONE] = PROT_NONE,
                                    [OS_ACCESS_READ] = PROT_READ,
-                                   [OS_ACCESS_READ_WRITE] = PROT_READ | PROT_WRITE};
+                                   [OS_ACCESS_READ_WRITE] = PROT_READ | PROT_WRITE,
+                                   [OS_ACCESS_EXECUTE] = PROT_READ | PROT_EXEC};
+  if (os_fault_strikes(OS_FAULT_PROTECT)) return false;
   return mprotect(start, bytes, protection[access]) == 0;
+}
+
+void os_memory_flush_instructions(void *start, size_t bytes) {
+  __builtin___clear_cache((char *)start, (char *)start + bytes);
 }
 
 /* ---- threads ------------------------------------------------------------------------------- */
@@ -88,7 +97,7 @@ static pthread_cond_t *posix_condition(os_condition *condition) {
 }
 
 bool os_mutex_create(os_mutex *mutex) {
-  return pthread_mutex_init(posix_mutex(mutex), NULL) == 0;
+  return !os_fault_strikes(OS_FAULT_LOCK) && pthread_mutex_init(posix_mutex(mutex), NULL) == 0;
 }
 
 void os_mutex_destroy(os_mutex *mutex) {
@@ -105,11 +114,17 @@ void os_mutex_unlock(os_mutex *mutex) {
 }
 
 bool os_condition_create(os_condition *condition) {
-  return pthread_cond_init(posix_condition(condition), NULL) == 0;
+  return !os_fault_strikes(OS_FAULT_LOCK) &&
+         pthread_cond_init(posix_condition(condition), NULL) == 0;
 }
 
 void os_condition_destroy(os_condition *condition) {
   pthread_cond_destroy(posix_condition(condition));
+}
+
+void os_condition_forget_waiters(os_condition *condition) {
+  int result = pthread_cond_init(posix_condition(condition), NULL);
+  TSR_ALWAYS_CHECK(result == 0, "a condition can be made anew where one was");
 }
 
 void os_condition_wait(os_condition *condition, os_mutex *mutex) {

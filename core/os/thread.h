@@ -22,8 +22,24 @@ void os_mutex_destroy(os_mutex *mutex);
 void os_mutex_lock(os_mutex *mutex);
 void os_mutex_unlock(os_mutex *mutex);
 
+/* What happens to a lock around fork(). */
+typedef enum os_fork_stage {
+  OS_FORK_BEFORE, /* take it: nobody is within what it guards when the process is copied */
+  OS_FORK_AFTER /* in the parent and in the child, which both have a copy that is locked: let it go */
+} os_fork_stage;
+
+static inline void os_mutex_fork(os_mutex *mutex, os_fork_stage stage) {
+  if (stage == OS_FORK_BEFORE) {
+    os_mutex_lock(mutex);
+  } else {
+    os_mutex_unlock(mutex);
+  }
+}
+
 bool os_condition_create(os_condition *condition);
 void os_condition_destroy(os_condition *condition);
+/* In the child of a fork(), where the threads that waited are not. */
+void os_condition_forget_waiters(os_condition *condition);
 /* Releases the mutex while it waits; may wake without reason. */
 void os_condition_wait(os_condition *condition, os_mutex *mutex);
 void os_condition_wake_all(os_condition *condition);

@@ -63,6 +63,10 @@ void report_close(tsr_heap *heap) {
   heap->report = NULL;
 }
 
+void report_fork(tsr_heap *heap, os_fork_stage stage) {
+  os_mutex_fork(&heap->report->lock, stage);
+}
+
 /* ---- one collection ---------------------------------------------------------------------------------------- */
 
 /* Bytes as the log shows them. */

@@ -7,9 +7,13 @@
 
 #include <tessera/heap.h>
 
+#include "core/os/thread.h"
+
 /* Builds heap->report. Errors: an unknown word in the log option, a statistics file that cannot be opened. */
 tsr_status report_open(tsr_heap *heap, tsr_error *error);
 void report_close(tsr_heap *heap);
+/* Takes and lets go the lock of this room around fork(). */
+void report_fork(tsr_heap *heap, os_fork_stage stage);
 
 /* A collection is over: counted before any mutator runs again, so that all of them see it. */
 void report_collection(tsr_heap *heap, const tsr_collection *collection);

@@ -1,12 +1,479 @@
 /*
- * The arena space.
+ * Arenas.
  */
 #include "core/space/arena.h"
 
-bool arena_space_open(arena_space *space, tsr_heap *heap) {
-  return bump_blocks_open(&space->blocks, heap, BLOCK_ARENA);
+#include <string.h>
+
+#include "core/object/walk.h"
+#include "core/os/machine.h"
+#include "core/os/watch.h"
+#include "core/space/seal.h"
+
+/* Runs shorter than this are taken only where there is no longer one, and a rest shorter than this goes
+   with the buffer before it. */
+#define RUN_WORTHWHILE 32u /* granules */
+/* Blocks of the one class in which some may be too short that a search looks at. */
+#define SEARCH_BOUND   8u
+
+/* ---- the bits of a block ---------------------------------------------------------------------- */
+
+/* The bits of one block; positions in it are in granules. */
+typedef struct block_bits {
+  uint64_t *starts, *marks;
+} block_bits;
+
+static block_bits bits_of(const arena *a, uint32_t index) {
+  const object_bits *bits = &a->heap->bits;
+  return (block_bits){object_bits_of(bits->starts, index), object_bits_of(bits->marks, index)};
 }
 
-void arena_space_close(arena_space *space) {
-  bump_blocks_close(&space->blocks);
+/* The first position from `from` on with any of its bits set, or the block's end. */
+static uint32_t bits_next(block_bits bits, uint32_t from) {
+  if (from >= BLOCK_GRANULES) return BLOCK_GRANULES;
+  uint32_t word = from / 64;
+  uint64_t set = (bits.starts[word] | bits.marks[word]) & (UINT64_MAX << (from % 64));
+  while (set == 0) {
+    if (++word == BLOCK_BIT_WORDS) return BLOCK_GRANULES;
+    set = bits.starts[word] | bits.marks[word];
+  }
+  return word * 64 + (uint32_t)__builtin_ctzll(set);
+}
+
+typedef struct free_run {
+  uint32_t first, end;
+} free_run;
+
+/* The first free run from `from` on. */
+static bool bits_next_run(block_bits bits, uint32_t from, free_run *run) {
+  for (uint32_t at = bits_next(bits, from); at < BLOCK_GRANULES; at = bits_next(bits, at + 1)) {
+    if (object_bit_get(bits.starts, at)) continue;
+    *run = (free_run){.first = at, .end = bits_next(bits, at + 1)};
+    return true;
+  }
+  return false;
+}
+
+static uint32_t granule_of(uintptr_t address) {
+  return (uint32_t)((address & (BLOCK_BYTES - 1)) / TSR_GRANULE);
+}
+
+static uintptr_t address_of(const arena *a, uint32_t index, uint32_t granule) {
+  return block_map_start(&a->heap->blocks, index) + (uintptr_t)granule * TSR_GRANULE;
+}
+
+/* ---- free runs ---------------------------------------------------------------------------------- */
+
+static uint32_t page_granules(void) {
+  return (uint32_t)(os_page_bytes() / TSR_GRANULE);
+}
+
+/* The part of a free run that can be taken: where objects have pages of their own, whole pages. */
+static free_run run_usable(const arena *a, free_run run) {
+  if (!a->sealable) return run;
+  uint32_t page = page_granules();
+  run.first = (run.first + page - 1) / page * page;
+  run.end = run.end / page * page;
+  if (run.end < run.first) run.end = run.first;
+  return run;
+}
+
+static uint32_t run_length(free_run run) {
+  return run.end - run.first;
+}
+
+static uint32_t longest_run(const arena *a, uint32_t index) {
+  block_bits bits = bits_of(a, index);
+  uint32_t longest = 0;
+  free_run run;
+  for (uint32_t from = 0; bits_next_run(bits, from, &run); from = run.end) {
+    uint32_t length = run_length(run_usable(a, run));
+    if (length > longest) longest = length;
+  }
+  return longest;
+}
+
+static unsigned run_class(uint32_t granules) {
+  return 31u - (unsigned)__builtin_clz(granules);
+}
+
+/* Takes a block out of the list of its class. */
+static void runs_unfile(arena *a, uint32_t index) {
+  const block_map *map = &a->heap->blocks;
+  block *b = block_map_at(map, index);
+  if (b->longest_run == 0) return;
+  if (b->run_previous == BLOCK_NONE) {
+    a->runs[run_class(b->longest_run)] = b->run_next;
+  } else {
+    block_map_at(map, b->run_previous)->run_next = b->run_next;
+  }
+  if (b->run_next != BLOCK_NONE) block_map_at(map, b->run_next)->run_previous = b->run_previous;
+  b->longest_run = 0;
+}
+
+/* Files a block anew after its free runs have changed. */
+static void runs_file(arena *a, uint32_t index, uint32_t longest) {
+  runs_unfile(a, index);
+  if (longest == 0) return;
+  const block_map *map = &a->heap->blocks;
+  uint32_t *head = &a->runs[run_class(longest)];
+  block *b = block_map_at(map, index);
+  b->longest_run = (uint16_t)longest;
+  b->run_next = *head;
+  b->run_previous = BLOCK_NONE;
+  if (*head != BLOCK_NONE) block_map_at(map, *head)->run_previous = index;
+  *head = index;
+}
+
+/* A block with a free run of so many granules, looking at `bound` blocks in the class where that is not sure. */
+static uint32_t runs_find(const arena *a, uint32_t granules, uint32_t bound) {
+  unsigned low = run_class(granules);
+  unsigned sure = (granules & (granules - 1)) == 0 ? low : low + 1;
+  for (unsigned k = sure; k < ARENA_RUN_CLASSES; k++) {
+    if (a->runs[k] != BLOCK_NONE) return a->runs[k];
+  }
+  const block_map *map = &a->heap->blocks;
+  uint32_t index = a->runs[low];
+  for (uint32_t tries = 0; tries < bound && index != BLOCK_NONE; tries++) {
+    if (block_map_at(map, index)->longest_run >= granules) return index;
+    index = block_map_at(map, index)->run_next;
+  }
+  return BLOCK_NONE;
+}
+
+/* ---- blocks --------------------------------------------------------------------------------------- */
+
+bool arena_open(arena *a, tsr_heap *heap, enum arena_id id) {
+  *a = (arena){.heap = heap,
+               .id = id,
+               .immortal = id == ARENA_IMMORTAL || id == ARENA_SEALABLE_IMMORTAL,
+               .sealable = id == ARENA_SEALABLE || id == ARENA_SEALABLE_IMMORTAL,
+               .first = BLOCK_NONE};
+  for (unsigned k = 0; k < ARENA_RUN_CLASSES; k++)
+    a->runs[k] = BLOCK_NONE;
+  return os_mutex_create(&a->lock);
+}
+
+void arena_close(arena *a) {
+  os_mutex_destroy(&a->lock);
+}
+
+static void arena_adopt(arena *a, uint32_t index) {
+  block *b = block_map_at(&a->heap->blocks, index);
+  b->arena = (uint8_t)a->id;
+  b->next = a->first;
+  a->first = index;
+  os_atomic_store(&a->count, arena_blocks(a) + 1);
+  object_bit_set(bits_of(a, index).marks, 0);
+  runs_file(a, index, BLOCK_GRANULES);
+}
+
+/* A new block, one free run. Under the lock. */
+static uint32_t arena_grow(arena *a, memory_allowance allowance) {
+  tsr_heap *heap = a->heap;
+  os_mutex_lock(&heap->admission);
+  enum block_space space = a->sealable ? BLOCK_SEALED : BLOCK_ARENA;
+  uint32_t index = heap_acquire_staying(heap, 1, space, allowance);
+  if (index != BLOCK_NONE && !object_bits_cover(&heap->bits, index, allowance)) {
+    block_map_release(&heap->blocks, index, 1);
+    index = BLOCK_NONE;
+  }
+  if (index != BLOCK_NONE) arena_adopt(a, index);
+  os_mutex_unlock(&heap->admission);
+  return index;
+}
+
+/* A block with a free run that is long enough: one with a run worth while, one with any, a new one, and
+   only where there is none to be had, whatever a search without bound finds. Under the lock. */
+static uint32_t arena_find(arena *a, uint32_t granules, memory_allowance allowance) {
+  uint32_t index =
+      runs_find(a, granules < RUN_WORTHWHILE ? RUN_WORTHWHILE : granules, SEARCH_BOUND);
+  if (index == BLOCK_NONE && granules < RUN_WORTHWHILE) {
+    index = runs_find(a, granules, SEARCH_BOUND);
+  }
+  if (index == BLOCK_NONE) index = arena_grow(a, allowance);
+  if (index == BLOCK_NONE) index = runs_find(a, granules, UINT32_MAX);
+  return index;
+}
+
+/* Takes the first run of a block that has `least` granules, or of a longer one `preferred`. */
+static free_run arena_carve(arena *a, uint32_t index, uint32_t least, uint32_t preferred) {
+  block_bits bits = bits_of(a, index);
+  free_run run = {0, 0}, usable = {0, 0};
+  uint32_t from = 0;
+  do {
+    bool found = bits_next_run(bits, from, &run);
+    TSR_CHECK(found, "a block that is filed under a class has a run of that length");
+    (void)found;
+    usable = run_usable(a, run);
+    from = run.end;
+  } while (run_length(usable) < least);
+  if (run_length(usable) >= preferred + (a->sealable ? 1 : RUN_WORTHWHILE)) {
+    usable.end = usable.first + preferred;
+  }
+  /* What lies before whole pages stays free under the bit that is there. */
+  if (usable.first == run.first) object_bit_clear(bits.marks, run.first);
+  if (usable.end < run.end) object_bit_set(bits.marks, usable.end);
+  object_bit_set(bits.starts, usable.first);
+  runs_file(a, index, longest_run(a, index));
+  return usable;
+}
+
+/* ---- mutators --------------------------------------------------------------------------------------- */
+
+/* Memory that was free becomes the mutator's. */
+static void arena_hand_out(uintptr_t start, uintptr_t end, bool clean) {
+  os_memory_allow(start, end);
+  if (!clean) memset((void *)start, 0, end - start);
+}
+
+static bool arena_is_clean(const arena *a, uint32_t index) {
+  return (block_map_at(&a->heap->blocks, index)->flags & BLOCK_CLEAN) != 0;
+}
+
+static uint32_t granules_for(size_t bytes) {
+  return (uint32_t)((bytes + TSR_GRANULE - 1) / TSR_GRANULE);
+}
+
+bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
+                bump_buffer *taken) {
+  uint32_t least_granules = granules_for(least);
+  uint32_t granules = preferred < least ? least_granules : granules_for(preferred);
+  bool clean = false;
+  os_mutex_lock(&a->lock);
+  uint32_t index = arena_find(a, least_granules, allowance);
+  if (index != BLOCK_NONE) {
+    free_run run = arena_carve(a, index, least_granules, granules);
+    *taken = (bump_buffer){address_of(a, index, run.first), address_of(a, index, run.end)};
+    clean = arena_is_clean(a, index);
+  }
+  os_mutex_unlock(&a->lock);
+  if (index == BLOCK_NONE) return false;
+  arena_hand_out(taken->start, taken->end, clean);
+  return true;
+}
+
+uintptr_t arena_take_pages(arena *a, size_t bytes, size_t align, size_t offset, bool code,
+                           memory_allowance allowance) {
+  size_t padding = (size_t)-offset & (align - 1);
+  size_t page = os_page_bytes();
+  uint32_t granules = granules_for((padding + bytes + page - 1) / page * page);
+  bool clean = false;
+  uintptr_t start = 0;
+  os_mutex_lock(&a->lock);
+  uint32_t index = arena_find(a, granules, allowance);
+  if (index != BLOCK_NONE) {
+    free_run run = arena_carve(a, index, granules, granules);
+    start = address_of(a, index, run.first);
+    if (padding != 0) {
+      /* The padding is free, though it is of no use before the object dies and joins it. */
+      block_bits bits = bits_of(a, index);
+      object_bit_clear(bits.starts, run.first);
+      object_bit_set(bits.marks, run.first);
+      object_bit_set(bits.starts, granule_of(start + padding));
+    }
+    seal_declare(a->heap, index, run.first, run.end, code);
+    clean = arena_is_clean(a, index);
+  }
+  os_mutex_unlock(&a->lock);
+  if (index == BLOCK_NONE) return 0;
+  arena_hand_out(start + padding, start + padding + bytes, clean);
+  return start + padding;
+}
+
+/* What lies in [start, end) becomes free, and one with a free run behind it. Under the lock. */
+static void arena_free(arena *a, uintptr_t start, uintptr_t end) {
+  if (start == end) return;
+  uint32_t index = block_map_index(&a->heap->blocks, start);
+  block_bits bits = bits_of(a, index);
+  object_bit_clear(bits.starts, granule_of(start));
+  object_bit_set(bits.marks, granule_of(start));
+  uint32_t behind = granule_of(end - 1) + 1;
+  if (behind < BLOCK_GRANULES && !object_bit_get(bits.starts, behind)) {
+    object_bit_clear(bits.marks, behind);
+  }
+  os_memory_forbid(start, end);
+  runs_file(a, index, longest_run(a, index));
+}
+
+uintptr_t arena_retire(arena *a, bump_buffer buffer) {
+  const tsr_heap *heap = a->heap;
+  const object_bits *bits = &heap->bits;
+  uintptr_t used_end = buffer.start, unwalkable = 0;
+  os_mutex_lock(&a->lock);
+  object_bit_clear(bits->starts, object_bit_index(bits, buffer.start));
+  uintptr_t at = buffer.start;
+  while (unwalkable == 0 && (at = object_walk_next(at, buffer.end)) < buffer.end) {
+    object_bit_set(bits->starts, object_bit_index(bits, at));
+    size_t bytes = object_walk_bytes_within(heap, (tsr_ref)at, buffer.end - at);
+    if (bytes == 0) unwalkable = at;
+    at += bytes;
+    used_end = at;
+  }
+  if (unwalkable == 0) {
+    arena_free(a, used_end, buffer.end);
+  } else {
+    object_bit_set(bits->starts, object_bit_index(bits, buffer.start));
+  }
+  os_mutex_unlock(&a->lock);
+  return unwalkable;
+}
+
+void arena_trim(arena *a, bump_buffer *buffer, uintptr_t end) {
+  os_mutex_lock(&a->lock);
+  arena_free(a, end, buffer->end);
+  os_mutex_unlock(&a->lock);
+  buffer->end = end;
+}
+
+void arena_shrink(arena *a, uintptr_t tail) {
+  /* An object without a header: walks pass over it, nobody reaches it, and the next sweep frees it. A
+     free run here could be handed out while the buffer around it still is somebody's. */
+  block_map *map = &a->heap->blocks;
+  os_mutex_lock(&a->lock);
+  object_bit_set(a->heap->bits.starts, object_bit_index(&a->heap->bits, tail));
+  block_map_at(map, block_map_index(map, tail))->flags |= BLOCK_SHRUNK;
+  os_mutex_unlock(&a->lock);
+}
+
+/* ---- sweeping ------------------------------------------------------------------------------------------ */
+
+/* The new bits of a block, from the old pair of each word. Whether anything died. */
+static bool sweep_words(const arena *a, block_bits bits) {
+  uint64_t died = 0;
+  for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
+    uint64_t starts = bits.starts[i], marks = bits.marks[i];
+    if (a->immortal) {
+      bits.marks[i] = marks & ~starts;
+    } else {
+      bits.starts[i] = starts & marks;
+      bits.marks[i] = starts ^ marks;
+      died |= starts & ~marks;
+    }
+  }
+  return died != 0;
+}
+
+/* In an immortal arena nothing dies but the ends of objects that were shrunk. */
+static void sweep_shrunk(const arena *a, uint32_t index, block_bits bits) {
+  for (uint32_t at = bits_next(bits, 0); at < BLOCK_GRANULES; at = bits_next(bits, at + 1)) {
+    if (!object_bit_get(bits.starts, at)) continue;
+    if (header_load((tsr_ref)address_of(a, index, at)) != 0) continue;
+    object_bit_clear(bits.starts, at);
+    object_bit_set(bits.marks, at);
+  }
+}
+
+/* One bit for each free run, where several that lie side by side had one each; the granules that are free. */
+static uint32_t sweep_join_runs(const arena *a, uint32_t index, block_bits bits) {
+  /* A gap at the block's beginning belongs to no object. */
+  if (bits_next(bits, 0) != 0) object_bit_set(bits.marks, 0);
+  uint32_t free_granules = 0;
+  free_run run, next;
+  for (uint32_t from = 0; bits_next_run(bits, from, &run); from = run.end) {
+    while (bits_next_run(bits, run.end, &next) && next.first == run.end) {
+      object_bit_clear(bits.marks, next.first);
+      run.end = next.end;
+    }
+    free_granules += run_length(run);
+    os_memory_forbid(address_of(a, index, run.first), address_of(a, index, run.end));
+    if (a->sealable) seal_forget(a->heap, index, run.first, run.end);
+  }
+  return free_granules;
+}
+
+/* Sweeps a block; returns the granules that are free. */
+static uint32_t sweep_block(arena *a, uint32_t index) {
+  block_bits bits = bits_of(a, index);
+  block *b = block_map_at(&a->heap->blocks, index);
+  if (sweep_words(a, bits)) b->flags &= (uint8_t)~BLOCK_CLEAN;
+  if (a->immortal && (b->flags & BLOCK_SHRUNK) != 0) sweep_shrunk(a, index, bits);
+  b->flags &= (uint8_t) ~(BLOCK_SHRUNK | BLOCK_RESCAN);
+  uint32_t free_granules = sweep_join_runs(a, index, bits);
+  runs_file(a, index, free_granules == 0 ? 0 : longest_run(a, index));
+  return free_granules;
+}
+
+size_t arena_sweep(arena *a) {
+  block_map *map = &a->heap->blocks;
+  size_t live_granules = 0;
+  uint32_t *link = &a->first;
+  while (*link != BLOCK_NONE) {
+    uint32_t index = *link;
+    block *b = block_map_at(map, index);
+    uint32_t free_granules = sweep_block(a, index);
+    if (free_granules < BLOCK_GRANULES) {
+      live_granules += BLOCK_GRANULES - free_granules;
+      link = &b->next;
+      continue;
+    }
+    runs_unfile(a, index);
+    *link = b->next;
+    os_atomic_store(&a->count, arena_blocks(a) - 1);
+    block_map_release(map, index, 1);
+  }
+  return live_granules * TSR_GRANULE;
+}
+
+/* ---- walking -------------------------------------------------------------------------------------------- */
+
+uintptr_t arena_next_object(const tsr_heap *heap, const uint64_t *bitmap, const uint64_t *other,
+                            uintptr_t from, uintptr_t end) {
+  const object_bits *bits = &heap->bits;
+  size_t last = object_bit_index(bits, end);
+  for (size_t i = object_bit_index(bits, from); i < last;) {
+    uint64_t set = (bitmap[i / 64] & other[i / 64]) >> (i % 64);
+    if (set == 0) {
+      i = (i / 64 + 1) * 64;
+      continue;
+    }
+    i += (size_t)__builtin_ctzll(set);
+    uintptr_t at = bits->heap_base + (i << OBJECT_BIT_SHIFT);
+    if (header_load((tsr_ref)at) != 0) return at;
+    i++; /* the end of an object that was shrunk */
+  }
+  return end;
+}
+
+void arena_enumerate(const arena *a, tsr_object_callback callback, void *context) {
+  const tsr_heap *heap = a->heap;
+  const uint64_t *starts = heap->bits.starts;
+  for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(&heap->blocks, i)->next) {
+    uintptr_t end = block_map_start(&heap->blocks, i) + BLOCK_BYTES;
+    for (uintptr_t at = end - BLOCK_BYTES;
+         (at = arena_next_object(heap, starts, starts, at, end)) < end; at += TSR_GRANULE) {
+      callback(context, (tsr_ref)at, object_walk_bytes(heap, (tsr_ref)at));
+    }
+  }
+}
+
+/* ---- verifying ------------------------------------------------------------------------------------------- */
+
+static const char *block_fault(const arena *a, uint32_t index) {
+  const block *b = block_map_at(&a->heap->blocks, index);
+  enum block_space space = a->sealable ? BLOCK_SEALED : BLOCK_ARENA;
+  if (block_map_spaces(&a->heap->blocks)[index] != space || b->arena != a->id) {
+    return "a block in an arena's list is the arena's";
+  }
+  if (b->longest_run != longest_run(a, index)) {
+    return "an arena's block is filed under its longest free run";
+  }
+  block_bits bits = bits_of(a, index);
+  for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
+    if ((bits.starts[i] & bits.marks[i]) != 0) {
+      return "no object of an arena is marked outside a trace";
+    }
+  }
+  return NULL;
+}
+
+const char *arena_fault(const arena *a, uint32_t *at_block) {
+  size_t count = 0;
+  for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(&a->heap->blocks, i)->next) {
+    *at_block = i;
+    const char *fault = block_fault(a, i);
+    if (fault != NULL) return fault;
+    count++;
+  }
+  return count == arena_blocks(a) ? NULL : "an arena counts its blocks";
 }

@@ -1,21 +1,90 @@
 /*
- * The arena space: blocks whose objects never move. In this version its objects are never freed
- * either, which is what `nogc` asks for; they can be walked.
+ * Arenas: blocks whose objects never move.
+ *
+ * What lies where is in the object bits (core/heap/object_bits.h): objects and free runs each have a bit
+ * at their first granule. Mutators take *buffers* out of free runs, to bump in. A buffer has a start
+ * bit too, so that no free run before it seems to reach into it; the start bits of its objects
+ * are set when it is retired, by a walk [design: arenas].
+ *
+ * Blocks are filed by the class (the logarithm) of their longest free run, so a search looks at the
+ * heads of a few lists and at a bounded number of blocks.
+ *
+ * There are four, all the same but for two properties. An *immortal* arena's sweep clears the marks and
+ * frees nothing, and its objects are roots. A *sealable* arena's objects have whole pages for
+ * themselves, so that each can be sealed (core/space/seal.h).
  */
 #ifndef CORE_SPACE_ARENA_H
 #define CORE_SPACE_ARENA_H
 
 #include "core/space/bump_blocks.h"
 
-typedef struct arena_space {
-  bump_blocks blocks;
-} arena_space;
+enum arena_id { ARENA_NON_MOVING, ARENA_IMMORTAL, ARENA_SEALABLE, ARENA_SEALABLE_IMMORTAL, ARENAS };
 
-bool arena_space_open(arena_space *space, tsr_heap *heap);
-void arena_space_close(arena_space *space);
+#define ARENA_RUN_CLASSES 13
 
-static inline size_t arena_space_blocks(const arena_space *space) {
-  return bump_blocks_count(&space->blocks);
+typedef struct arena {
+  tsr_heap *heap;
+  enum arena_id id;
+  bool immortal, sealable; /* fixed */
+  os_mutex lock;           /* guards what follows, and the bits of its blocks outside a pause */
+  uint32_t first;          /* list of its blocks, newest first */
+  uint32_t runs
+      [ARENA_RUN_CLASSES]; /* class k: blocks whose longest run has 2^k granules, and less than twice that */
+  os_atomic_word
+      count; /* of blocks; written under the lock, read by any thread that sizes the heap */
+} arena;
+
+bool arena_open(arena *a, tsr_heap *heap, enum arena_id id);
+void arena_close(arena *a);
+
+/* ---- mutators -------------------------------------------------------------------------------- */
+
+/* Takes a buffer of `preferred` bytes, at least `least`. A free run may yield less than is preferred; a new
+   block is only taken when no run serves. False: as bump_blocks_take(). */
+bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
+                bump_buffer *taken);
+/* Takes pages for one object; zeroed. 0: as arena_take(). For sealable arenas. */
+uintptr_t arena_take_pages(arena *a, size_t bytes, size_t align, size_t offset, bool code,
+                           memory_allowance allowance);
+/* The buffer's objects, which all have their headers, get their start bits; what is left behind the last
+   of them is free again. Returns 0, or an object whose header is destroyed: its size is unknown, and the
+   buffer is not retired. */
+uintptr_t arena_retire(arena *a, bump_buffer buffer);
+/* Gives the end of a buffer back, from `end` on. */
+void arena_trim(arena *a, bump_buffer *buffer, uintptr_t end);
+/* What an object no longer needs, zeroed: from the next sweep on it is free. */
+void arena_shrink(arena *a, uintptr_t tail);
+
+/* ---- the collector, world stopped, no buffer handed out ------------------------------------------ */
+
+/* Whether the trace reaches the object now for the first time. */
+static inline bool arena_reach(tsr_heap *heap, tsr_ref object) {
+  object_bits *bits = &heap->bits;
+  size_t index = object_bit_index(bits, (uintptr_t)object);
+  if (object_bit_get(bits->marks, index)) return false;
+  HEAP_ALWAYS_CHECK(heap,
+                    object_bit_get(bits->starts, index) && (uintptr_t)object % TSR_GRANULE == 0,
+                    object, "a reference into an arena does not lead to the start of an object");
+  object_bit_set(bits->marks, index);
+  return true;
+}
+
+/* Frees what was not reached; returns the bytes of what was, gaps between objects included. */
+size_t arena_sweep(arena *a);
+
+/* Calls back for every object. */
+void arena_enumerate(const arena *a, tsr_object_callback callback, void *context);
+
+/* The first object at or after `from` in a block, below `end`, whose bits are set in each of the two
+   bitmaps (the same one twice: in that one); `end`: there is none. */
+uintptr_t arena_next_object(const tsr_heap *heap, const uint64_t *bitmap, const uint64_t *other,
+                            uintptr_t from, uintptr_t end);
+
+/* A rule of the arena's tables that is broken, as a sentence, and the block where; NULL: none is. */
+const char *arena_fault(const arena *a, uint32_t *at_block);
+
+static inline size_t arena_blocks(const arena *a) {
+  return os_atomic_load(&a->count);
 }
 
 #endif

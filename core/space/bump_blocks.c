@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/object/walk.h"
+#include "core/os/watch.h"
 
 /* A rest of a block smaller than this goes with the buffer before it. */
 #define BUFFER_LEAST_REST 256
@@ -54,8 +55,8 @@ void bump_blocks_reset(bump_blocks *blocks, enum block_space space) {
   os_atomic_store(&blocks->count, 0);
 }
 
-uint32_t bump_blocks_add(bump_blocks *blocks) {
-  uint32_t index = block_map_acquire(&blocks->heap->blocks, 1, blocks->space);
+uint32_t bump_blocks_add(bump_blocks *blocks, memory_allowance allowance) {
+  uint32_t index = block_map_acquire(&blocks->heap->blocks, 1, blocks->space, allowance);
   if (index != BLOCK_NONE) bump_blocks_link(blocks, index);
   return index;
 }
@@ -65,11 +66,12 @@ static size_t bump_blocks_rest(const bump_blocks *blocks) {
   return BLOCK_BYTES - block_map_at(&blocks->heap->blocks, blocks->current)->top_bytes;
 }
 
-/* Makes a new block the current one, if the heap admits it. */
-static bool bump_blocks_renew(bump_blocks *blocks) {
+/* Makes a new block the current one, if the heap admits it or may pass its maximum. */
+static bool bump_blocks_renew(bump_blocks *blocks, memory_allowance allowance) {
   tsr_heap *heap = blocks->heap;
   os_mutex_lock(&heap->admission);
-  uint32_t index = heap_admits(heap, 1, 0) ? bump_blocks_add(blocks) : BLOCK_NONE;
+  bool admitted = allowance == MEMORY_OVER_LIMIT || heap_admits(heap, 1, 0);
+  uint32_t index = admitted ? bump_blocks_add(blocks, allowance) : BLOCK_NONE;
   os_mutex_unlock(&heap->admission);
   if (index == BLOCK_NONE) return false;
   blocks->current = index;
@@ -80,9 +82,9 @@ static bool bump_blocks_renew(bump_blocks *blocks) {
  * The rest of a block that a collection left half full is no free gift: a heap that came out of the
  * collection larger than it may be would grow by such a rest with each one.
  */
-static bool bump_blocks_have(bump_blocks *blocks, size_t least) {
-  if (bump_blocks_rest(blocks) >= least) return heap_admits(blocks->heap, 0, 0);
-  return bump_blocks_renew(blocks);
+static bool bump_blocks_have(bump_blocks *blocks, size_t least, memory_allowance allowance) {
+  if (bump_blocks_rest(blocks) < least) return bump_blocks_renew(blocks, allowance);
+  return allowance == MEMORY_OVER_LIMIT || heap_admits(blocks->heap, 0, 0);
 }
 
 static bump_buffer bump_blocks_carve(bump_blocks *blocks, size_t preferred) {
@@ -95,18 +97,21 @@ static bump_buffer bump_blocks_carve(bump_blocks *blocks, size_t preferred) {
   return (bump_buffer){.start = start, .end = start + bytes};
 }
 
-bool bump_blocks_take(bump_blocks *blocks, size_t least, size_t preferred, bump_buffer *taken) {
+bool bump_blocks_take(bump_blocks *blocks, size_t least, size_t preferred,
+                      memory_allowance allowance, bump_buffer *taken) {
   bool clean = false;
   os_mutex_lock(&blocks->lock);
-  bool found = bump_blocks_have(blocks, least);
+  bool found = bump_blocks_have(blocks, least, allowance);
   if (found) {
     *taken = bump_blocks_carve(blocks, preferred < least ? least : preferred);
     clean = (block_map_at(&blocks->heap->blocks, blocks->current)->flags & BLOCK_CLEAN) != 0;
   }
   os_mutex_unlock(&blocks->lock);
+  if (!found) return false;
+  os_memory_allow(taken->start, taken->end);
   /* The buffer is this mutator's alone now: zero it outside the lock. */
-  if (found && !clean) memset((void *)taken->start, 0, taken->end - taken->start);
-  return found;
+  if (!clean) memset((void *)taken->start, 0, taken->end - taken->start);
+  return true;
 }
 
 void bump_blocks_enumerate(const bump_blocks *blocks, tsr_object_callback callback, void *context) {
@@ -114,11 +119,6 @@ void bump_blocks_enumerate(const bump_blocks *blocks, tsr_object_callback callba
   const tsr_heap *heap = blocks->heap;
   for (uint32_t i = blocks->first; i != BLOCK_NONE; i = block_map_at(&heap->blocks, i)->next) {
     uintptr_t at = block_map_start(&heap->blocks, i);
-    uintptr_t end = at + block_map_at(&heap->blocks, i)->top_bytes;
-    while ((at = object_walk_next(at, end)) < end) {
-      size_t bytes = object_walk_bytes(heap, (tsr_ref)at);
-      callback(context, (tsr_ref)at, bytes);
-      at += bytes;
-    }
+    object_walk(heap, at, at + block_map_at(&heap->blocks, i)->top_bytes, callback, context);
   }
 }

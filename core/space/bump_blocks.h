@@ -1,6 +1,6 @@
 /*
- * A list of blocks that are filled from the bottom: what the copy space and the arena space have in
- * common. Mutators take buffers from the current block, each in turn, until it is full.
+ * A list of blocks that are filled from the bottom. Mutators take buffers from the current block, each
+ * in turn, until it is full.
  *
  * Everything below a block's top was handed out and can be walked; everything above was never
  * touched by this use of the block.
@@ -29,7 +29,7 @@ bool bump_blocks_open(bump_blocks *blocks, tsr_heap *heap, enum block_space spac
 void bump_blocks_close(bump_blocks *blocks);
 
 /* Acquires a block and puts it at the head of the list. BLOCK_NONE: there is none to be had. */
-uint32_t bump_blocks_add(bump_blocks *blocks);
+uint32_t bump_blocks_add(bump_blocks *blocks, memory_allowance allowance);
 /* Takes a block over from another list. World stopped. */
 void bump_blocks_adopt(bump_blocks *blocks, uint32_t index);
 /* Empties the list, whose blocks now belong to somebody else. World stopped. */
@@ -41,9 +41,11 @@ static inline size_t bump_blocks_count(const bump_blocks *blocks) {
 
 /*
  * Takes a buffer of `preferred` bytes, at least `least`, for a mutator. A new block is only taken
- * when the heap admits it without a collection. False: it does not, or no block can be had.
+ * when the heap admits it without a collection, or may pass its maximum. False: it does not, or no
+ * block can be had.
  */
-bool bump_blocks_take(bump_blocks *blocks, size_t least, size_t preferred, bump_buffer *taken);
+bool bump_blocks_take(bump_blocks *blocks, size_t least, size_t preferred,
+                      memory_allowance allowance, bump_buffer *taken);
 
 /* Calls back for every object below the tops. World stopped. */
 void bump_blocks_enumerate(const bump_blocks *blocks, tsr_object_callback callback, void *context);

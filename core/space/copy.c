@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/object/walk.h"
+#include "core/os/watch.h"
 
 /* A rest of a destination block smaller than this is given up. */
 #define TARGET_LEAST_REST 512
@@ -53,12 +54,13 @@ static void copy_target_retire(const copy_space *space, copy_target *target) {
   block_map *map = &space->to.heap->blocks;
   uintptr_t start = block_map_start(map, target->block);
   block_map_at(map, target->block)->top_bytes = (uint32_t)(target->cursor - start);
+  os_memory_forbid(target->cursor, target->end);
   *target = copy_target_none;
 }
 
 static bool copy_target_renew(copy_space *space, copy_target *target) {
   if (space->exhausted) return false;
-  uint32_t index = bump_blocks_add(&space->to);
+  uint32_t index = bump_blocks_add(&space->to, MEMORY_WITHIN_LIMIT);
   if (index == BLOCK_NONE) {
     space->exhausted = true;
     return false;
@@ -66,6 +68,7 @@ static bool copy_target_renew(copy_space *space, copy_target *target) {
   copy_target_retire(space, target);
   uintptr_t start = block_map_start(&space->to.heap->blocks, index);
   *target = (copy_target){.block = index, .cursor = start, .end = start + BLOCK_BYTES};
+  os_memory_allow(target->cursor, target->end);
   return true;
 }
 

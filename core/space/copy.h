@@ -1,5 +1,6 @@
 /*
- * The copy space: blocks in two roles. Mutators fill blocks of the to-role; a collection turns
+ * The copy space: blocks in two roles. It serves default placement; a plan that never collects just
+ * fills its blocks. Mutators fill blocks of the to-role; a collection turns
  * these into from-space, copies what is reached into fresh to-blocks, and frees the rest.
  *
  * Each collecting thread copies into buffers of its own. When no destination can be had, the object

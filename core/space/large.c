@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "core/object/walk.h"
+#include "core/os/watch.h"
+#include "core/space/seal.h"
 
 void large_space_open(large_space *space, tsr_heap *heap) {
   *space = (large_space){.heap = heap, .first = BLOCK_NONE};
@@ -36,27 +38,32 @@ static void large_zero(const block_map *map, uint32_t first, uintptr_t object, s
   }
 }
 
-static uint32_t large_space_acquire(large_space *space, size_t blocks, size_t padding) {
-  block_map *map = &space->heap->blocks;
-  if (!heap_admits(space->heap, 0, blocks)) return BLOCK_NONE;
-  uint32_t first = block_map_acquire(map, (uint32_t)blocks, BLOCK_LARGE);
+static uint32_t large_space_acquire(large_space *space, size_t blocks, size_t padding,
+                                    large_kind kind, memory_allowance allowance) {
+  uint32_t first = heap_acquire_staying(space->heap, (uint32_t)blocks, BLOCK_LARGE, allowance);
   if (first == BLOCK_NONE) return BLOCK_NONE;
-  block *head = block_map_at(map, first);
+  block *head = block_map_at(&space->heap->blocks, first);
   head->top_bytes = (uint32_t)padding;
+  head->flags |=
+      (uint8_t)((kind.immortal ? BLOCK_IMMORTAL : 0) | (kind.sealable ? BLOCK_SEALABLE : 0));
+  head->code_pages = kind.code;
   head->next = space->first;
   space->first = first;
   os_atomic_store(&space->blocks, large_space_blocks(space) + blocks);
   return first;
 }
 
-uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, size_t offset) {
+uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, size_t offset,
+                               large_kind kind, memory_allowance allowance) {
   size_t blocks = large_space_blocks_for(bytes, align, offset);
   if (blocks == 0) return 0;
   os_mutex_lock(&space->heap->admission);
-  uint32_t first = large_space_acquire(space, blocks, large_padding(align, offset));
+  uint32_t first =
+      large_space_acquire(space, blocks, large_padding(align, offset), kind, allowance);
   os_mutex_unlock(&space->heap->admission);
   if (first == BLOCK_NONE) return 0;
   uintptr_t object = (uintptr_t)large_space_object(space, first);
+  os_memory_allow(object, object + bytes);
   large_zero(&space->heap->blocks, first, object, bytes);
   return object;
 }
@@ -64,6 +71,27 @@ uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, s
 tsr_ref large_space_object(const large_space *space, uint32_t first) {
   const block_map *map = &space->heap->blocks;
   return (tsr_ref)(block_map_start(map, first) + block_map_at(map, first)->top_bytes);
+}
+
+size_t large_space_room(const large_space *space, tsr_ref object) {
+  const block_map *map = &space->heap->blocks;
+  const block *head = block_map_at(map, block_map_index(map, (uintptr_t)object));
+  return (size_t)head->run_blocks * BLOCK_BYTES - head->top_bytes;
+}
+
+void large_space_shrink(large_space *space, tsr_ref object, size_t bytes) {
+  block_map *map = &space->heap->blocks;
+  uint32_t first = block_map_index(map, (uintptr_t)object);
+  block *head = block_map_at(map, first);
+  uint32_t kept = (uint32_t)((head->top_bytes + bytes + BLOCK_BYTES - 1) >> BLOCK_SHIFT);
+  uint32_t dropped = head->run_blocks - kept;
+  os_memory_forbid((uintptr_t)object + bytes, block_map_start(map, first + kept));
+  if (dropped == 0) return;
+  os_mutex_lock(&space->heap->admission);
+  head->run_blocks = kept;
+  os_atomic_store(&space->blocks, large_space_blocks(space) - dropped);
+  block_map_release(map, first + kept, dropped);
+  os_mutex_unlock(&space->heap->admission);
 }
 
 /* ---- trace ------------------------------------------------------------------------------------ */
@@ -75,9 +103,9 @@ bool large_space_reach(large_space *space, tsr_ref object) {
   if ((b->flags & BLOCK_REACHED) != 0) return false;
   if (large_space_object(space, index) != object) return false;
   b->flags |= BLOCK_REACHED;
-  size_t room = (size_t)b->run_blocks * BLOCK_BYTES - b->top_bytes;
-  HEAP_ALWAYS_CHECK(space->heap, object_walk_bytes(space->heap, object) <= room, object,
-                    "a reachable object's size runs past its blocks: its length was overwritten");
+  HEAP_ALWAYS_CHECK(
+      space->heap, object_walk_bytes(space->heap, object) <= large_space_room(space, object),
+      object, "a reachable object's size runs past its blocks: its length was overwritten");
   return true;
 }
 
@@ -95,6 +123,7 @@ size_t large_space_release(large_space *space) {
       live_bytes += object_walk_bytes(space->heap, large_space_object(space, index));
       link = &b->next;
     } else {
+      seal_open_reached(space->heap, large_space_object(space, index));
       uint32_t run = b->run_blocks;
       *link = b->next;
       os_atomic_store(&space->blocks, large_space_blocks(space) - run);
@@ -104,9 +133,11 @@ size_t large_space_release(large_space *space) {
   return live_bytes;
 }
 
-void large_space_enumerate(const large_space *space, tsr_object_callback callback, void *context) {
+void large_space_enumerate(const large_space *space, uint8_t flags, tsr_object_callback callback,
+                           void *context) {
   const block_map *map = &space->heap->blocks;
   for (uint32_t i = space->first; i != BLOCK_NONE; i = block_map_at(map, i)->next) {
+    if ((block_map_at(map, i)->flags & flags) != flags) continue;
     tsr_ref object = large_space_object(space, i);
     callback(context, object, object_walk_bytes(space->heap, object));
   }

@@ -1,6 +1,7 @@
 /*
- * The large space: each object has a run of blocks of its own and never moves. A flag in the first
- * block's descriptor says whether the trace has reached it; what was not reached is freed.
+ * The large space: each object has a run of blocks of its own and never moves. Flags in the first
+ * block's descriptor say whether the trace has reached it, and what kind of object it is; what was
+ * not reached is freed, but for immortal objects, which are roots.
  */
 #ifndef CORE_SPACE_LARGE_H
 #define CORE_SPACE_LARGE_H
@@ -19,9 +20,21 @@ void large_space_open(large_space *space, tsr_heap *heap);
 /* Blocks that an object would take; 0: more than any heap has. */
 size_t large_space_blocks_for(size_t bytes, size_t align, size_t offset);
 
+/* What a large object is. */
+typedef struct large_kind {
+  bool immortal, sealable, code;
+} large_kind;
+
 /* A zeroed object such that (result + offset) % align == 0, or 0 when the heap does not admit it
    without a collection, or no run can be had. */
-uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, size_t offset);
+uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, size_t offset,
+                               large_kind kind, memory_allowance allowance);
+
+/* Bytes between an object and the end of its run. */
+size_t large_space_room(const large_space *space, tsr_ref object);
+
+/* Gives back the blocks behind an object that now has `bytes`. */
+void large_space_shrink(large_space *space, tsr_ref object, size_t bytes);
 
 /* The object whose first block this is. */
 tsr_ref large_space_object(const large_space *space, uint32_t first);
@@ -36,6 +49,8 @@ static inline size_t large_space_blocks(const large_space *space) {
 /* Frees what was not reached; returns the bytes of what was. World stopped. */
 size_t large_space_release(large_space *space);
 
-void large_space_enumerate(const large_space *space, tsr_object_callback callback, void *context);
+/* Calls back for every object whose first block has these flags. */
+void large_space_enumerate(const large_space *space, uint8_t flags, tsr_object_callback callback,
+                           void *context);
 
 #endif

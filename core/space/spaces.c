@@ -1,18 +1,25 @@
 /*
- * Opening, closing and walking the spaces of a heap.
+ * Opening, closing, releasing and walking the spaces of a heap.
  */
 #include "core/space/spaces.h"
+
+#include "core/space/seal.h"
 
 tsr_status spaces_open(tsr_heap *heap, tsr_error *error) {
   struct spaces *all = segment_request(&heap->account, MEMORY_INSTANCE, sizeof *all);
   if (all == NULL) goto no_memory;
   if (!copy_space_open(&all->copy, heap)) goto no_copy;
-  if (!arena_space_open(&all->arena, heap)) goto no_arena;
+  unsigned opened = 0;
+  while (opened < ARENAS && arena_open(&all->arenas[opened], heap, (enum arena_id)opened))
+    opened++;
+  if (opened < ARENAS) goto no_arena;
   large_space_open(&all->large, heap);
   heap->spaces = all;
   return TSR_OK;
 
 no_arena:
+  while (opened > 0)
+    arena_close(&all->arenas[--opened]);
   copy_space_close(&all->copy);
 no_copy:
   segment_release(&heap->account, MEMORY_INSTANCE, all, sizeof *all);
@@ -22,14 +29,45 @@ no_memory:
 
 void spaces_close(tsr_heap *heap) {
   struct spaces *all = heap->spaces;
-  arena_space_close(&all->arena);
+  for (unsigned i = 0; i < ARENAS; i++)
+    arena_close(&all->arenas[i]);
   copy_space_close(&all->copy);
   segment_release(&heap->account, MEMORY_INSTANCE, all, sizeof *all);
   heap->spaces = NULL;
 }
 
+size_t spaces_staying_blocks(const tsr_heap *heap) {
+  size_t blocks = large_space_blocks(&heap->spaces->large);
+  for (unsigned i = 0; i < ARENAS; i++)
+    blocks += arena_blocks(&heap->spaces->arenas[i]);
+  return blocks;
+}
+
+size_t spaces_release_staying(tsr_heap *heap) {
+  size_t live_bytes = large_space_release(&heap->spaces->large);
+  for (unsigned i = 0; i < ARENAS; i++)
+    live_bytes += arena_sweep(&heap->spaces->arenas[i]);
+  seal_close_again(heap);
+  return live_bytes;
+}
+
 void spaces_enumerate(const tsr_heap *heap, tsr_object_callback callback, void *context) {
   bump_blocks_enumerate(&heap->spaces->copy.to, callback, context);
-  bump_blocks_enumerate(&heap->spaces->arena.blocks, callback, context);
-  large_space_enumerate(&heap->spaces->large, callback, context);
+  for (unsigned i = 0; i < ARENAS; i++)
+    arena_enumerate(&heap->spaces->arenas[i], callback, context);
+  large_space_enumerate(&heap->spaces->large, 0, callback, context);
+}
+
+void spaces_enumerate_immortal(const tsr_heap *heap, tsr_object_callback callback, void *context) {
+  for (unsigned i = 0; i < ARENAS; i++) {
+    const arena *a = &heap->spaces->arenas[i];
+    if (a->immortal) arena_enumerate(a, callback, context);
+  }
+  large_space_enumerate(&heap->spaces->large, BLOCK_IMMORTAL, callback, context);
+}
+
+void spaces_fork(tsr_heap *heap, os_fork_stage stage) {
+  os_mutex_fork(&heap->spaces->copy.to.lock, stage);
+  for (unsigned i = 0; i < ARENAS; i++)
+    os_mutex_fork(&heap->spaces->arenas[i].lock, stage);
 }

@@ -1,5 +1,6 @@
 /*
- * The spaces of a heap. A plan says which of them it uses; the others stay empty.
+ * The spaces of a heap: the copy space, which serves default placement, and those whose objects stay
+ * where they are, which all plans share.
  */
 #ifndef CORE_SPACE_SPACES_H
 #define CORE_SPACE_SPACES_H
@@ -10,7 +11,7 @@
 
 struct spaces {
   copy_space copy;
-  arena_space arena;
+  arena arenas[ARENAS];
   large_space large;
 };
 
@@ -18,13 +19,24 @@ struct spaces {
 tsr_status spaces_open(tsr_heap *heap, tsr_error *error);
 void spaces_close(tsr_heap *heap);
 
-/* The blocks that serve default placement under the heap's plan. */
-static inline bump_blocks *spaces_default(const tsr_heap *heap) {
-  return heap->plan->default_space == PLAN_COPY_SPACE ? &heap->spaces->copy.to
-                                                      : &heap->spaces->arena.blocks;
+/* The arena that a block of an arena belongs to. */
+static inline arena *spaces_arena_of(const tsr_heap *heap, uintptr_t address) {
+  const block *b = block_map_at(&heap->blocks, block_map_index(&heap->blocks, address));
+  return &heap->spaces->arenas[b->arena];
 }
 
-/* Calls back for every object of every space. World stopped. */
+/* Blocks whose objects stay where they are. */
+size_t spaces_staying_blocks(const tsr_heap *heap);
+
+/* Frees what was not reached among the objects that stay, and seals again what was opened; returns
+   the bytes of what was reached. World stopped. */
+size_t spaces_release_staying(tsr_heap *heap);
+
+/* Calls back for every object of every space, or for every immortal one. World stopped, no buffer handed out. */
 void spaces_enumerate(const tsr_heap *heap, tsr_object_callback callback, void *context);
+void spaces_enumerate_immortal(const tsr_heap *heap, tsr_object_callback callback, void *context);
+
+/* Takes and lets go the locks of this room around fork(). */
+void spaces_fork(tsr_heap *heap, os_fork_stage stage);
 
 #endif

@@ -128,7 +128,7 @@ KERNEL_INLINE void kernel_drain(struct worker *worker, kernel_visit *visit) {
 
 /* ---- after an overflow: rare, so one copy that calls the visit function will do -------------------------------------------------------------------------- */
 
-/* Where the objects of a block end; it moves up while a to-block is being filled. */
+/* Where the objects of a copy space's block end; it moves up while a to-block is being filled. */
 KERNEL_INLINE uintptr_t kernel_block_end(const struct worker *worker, uint32_t index,
                                          enum block_space space) {
   const tsr_heap *heap = worker->heap;
@@ -138,29 +138,56 @@ KERNEL_INLINE uintptr_t kernel_block_end(const struct worker *worker, uint32_t i
   return block_map_start(&heap->blocks, index) + block_map_at(&heap->blocks, index)->top_bytes;
 }
 
-/* Whether an object in a flagged block of a bump space was reached and is here. */
+/* Whether an object in a flagged block of the copy space was reached and is here. */
 KERNEL_INLINE bool kernel_is_reached(const struct worker *worker, tsr_ref object,
                                      enum block_space space) {
   return space != worker->heap->spaces->copy.from_space || header_stays(header_load(object));
 }
 
-KERNEL_COLD void kernel_rescan_block(struct worker *worker, uint32_t index, kernel_visit *visit) {
+/* Scans an object that was reached, and what it leads to. */
+KERNEL_COLD void kernel_rescan_object(struct worker *worker, tsr_ref object, kernel_visit *visit) {
+  if (header_is_leaf(header_load(object))) return;
+  kernel_scan(worker, object, 0, visit);
+  kernel_drain(worker, visit);
+}
+
+KERNEL_COLD void kernel_rescan_copied(struct worker *worker, uint32_t index, enum block_space space,
+                                      kernel_visit *visit) {
   const tsr_heap *heap = worker->heap;
-  enum block_space space = (enum block_space)block_map_spaces(&heap->blocks)[index];
-  if (space == BLOCK_LARGE) {
-    kernel_scan(worker, large_space_object(&heap->spaces->large, index), 0, visit);
-    kernel_drain(worker, visit);
-    return;
-  }
   uintptr_t at = block_map_start(&heap->blocks, index);
   for (;;) {
     at = object_walk_next(at, kernel_block_end(worker, index, space));
     if (at >= kernel_block_end(worker, index, space)) return;
     tsr_ref object = (tsr_ref)at;
     at += object_walk_bytes(heap, object);
-    if (!kernel_is_reached(worker, object, space)) continue;
-    kernel_scan(worker, object, 0, visit);
-    kernel_drain(worker, visit);
+    if (kernel_is_reached(worker, object, space)) kernel_rescan_object(worker, object, visit);
+  }
+}
+
+KERNEL_COLD void kernel_rescan_arena(struct worker *worker, uint32_t index, kernel_visit *visit) {
+  const tsr_heap *heap = worker->heap;
+  uintptr_t at = block_map_start(&heap->blocks, index);
+  uintptr_t end = at + BLOCK_BYTES;
+  for (; (at = arena_next_object(heap, heap->bits.starts, heap->bits.marks, at, end)) < end;
+       at += TSR_GRANULE) {
+    kernel_rescan_object(worker, (tsr_ref)at, visit);
+  }
+}
+
+KERNEL_COLD void kernel_rescan_block(struct worker *worker, uint32_t index, kernel_visit *visit) {
+  const tsr_heap *heap = worker->heap;
+  enum block_space space = (enum block_space)block_map_spaces(&heap->blocks)[index];
+  switch (space) {
+  case BLOCK_LARGE:
+    kernel_rescan_object(worker, large_space_object(&heap->spaces->large, index), visit);
+    return;
+  case BLOCK_ARENA:
+  case BLOCK_SEALED:
+    kernel_rescan_arena(worker, index, visit);
+    return;
+  default:
+    kernel_rescan_copied(worker, index, space, visit);
+    return;
   }
 }
 

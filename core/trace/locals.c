@@ -51,14 +51,12 @@ void locals_visit(tsr_mutator *mutator, tsr_visitor *visitor) {
   if (used > 0) visitor_visit(visitor, chunk->slots, used);
 }
 
-void locals_free(tsr_mutator *mutator) {
-  struct local_chunk *chunk = mutator->private_part->locals;
+void locals_free(struct tsr_mutator_private *own) {
+  struct local_chunk *chunk = own->locals;
   while (chunk != NULL) {
     struct local_chunk *next = chunk->next;
-    segment_release(&mutator->heap->account, MEMORY_HANDLES, chunk, sizeof *chunk);
+    segment_release(&own->heap->account, MEMORY_HANDLES, chunk, sizeof *chunk);
     chunk = next;
   }
-  mutator->private_part->locals = NULL;
-  mutator->local_cursor = NULL;
-  mutator->local_limit = NULL;
+  own->locals = NULL;
 }

@@ -13,7 +13,7 @@ bool mark_queue_open(mark_queue *queue, tsr_heap *heap) {
   if (bytes < QUEUE_LEAST_BYTES) bytes = QUEUE_LEAST_BYTES;
   if (bytes > QUEUE_MOST_BYTES) bytes = QUEUE_MOST_BYTES;
   if (!memory_table_create(&queue->table, &heap->account, MEMORY_MARK_QUEUE, bytes)) return false;
-  if (!memory_table_extend(&queue->table, bytes)) {
+  if (!memory_table_extend(&queue->table, bytes, MEMORY_WITHIN_LIMIT)) {
     memory_table_destroy(&queue->table);
     return false;
   }

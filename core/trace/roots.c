@@ -103,10 +103,11 @@ static uint64_t handle_take(struct roots *roots) {
   }
   size_t next = roots->handle_count;
   size_t bit_bytes = roots->handle_bits.committed_bytes;
-  if (!memory_table_extend(&roots->handle_bits, (next / 64 + 1) * sizeof(uint64_t))) {
+  if (!memory_table_extend(&roots->handle_bits, (next / 64 + 1) * sizeof(uint64_t),
+                           MEMORY_WITHIN_LIMIT)) {
     return HANDLE_NONE;
   }
-  if (!memory_table_extend(&roots->handles, (next + 1) * sizeof(tsr_slot))) {
+  if (!memory_table_extend(&roots->handles, (next + 1) * sizeof(tsr_slot), MEMORY_WITHIN_LIMIT)) {
     memory_table_cut(&roots->handle_bits, bit_bytes);
     return HANDLE_NONE;
   }
@@ -316,10 +317,20 @@ tsr_status roots_remove_stack(tsr_heap *heap, const tsr_native_stack *stack, tsr
                    (const void *)stack);
 }
 
-static void stack_visit(tsr_native_stack *stack, tsr_visitor *visitor) {
+static void stack_visit(const tsr_native_stack *stack, tsr_visitor *visitor) {
   tsr_slot *top = *stack->top;
+  visitor_name(visitor, "native stack", stack->name);
   if (top > stack->base) visitor_visit(visitor, stack->base, (size_t)(top - stack->base));
-  if (stack->clean_below != NULL) *stack->clean_below = top;
+}
+
+void roots_clean_stacks(tsr_heap *heap) {
+  struct roots *roots = heap->roots;
+  os_mutex_lock(&roots->lock);
+  for (size_t i = 0; i < roots->stack_count; i++) {
+    const tsr_native_stack *stack = roots->stacks[i];
+    if (stack->clean_below != NULL) *stack->clean_below = *stack->top;
+  }
+  os_mutex_unlock(&roots->lock);
 }
 
 /* ---- visiting ------------------------------------------------------------------------------------------ */
@@ -328,12 +339,29 @@ void roots_visit(tsr_heap *heap, tsr_visitor *visitor) {
   struct roots *roots = heap->roots;
   /* Threads that are not bound may register roots at any time. */
   os_mutex_lock(&roots->lock);
+  visitor_name(visitor, "handle", NULL);
   handles_visit(roots, visitor);
   for (size_t i = 0; i < roots->range_count; i++) {
+    visitor_name(visitor, "range", roots->ranges[i].name);
     visitor_visit(visitor, roots->ranges[i].first, roots->ranges[i].count);
   }
   for (size_t i = 0; i < roots->stack_count; i++)
     stack_visit(roots->stacks[i], visitor);
   os_mutex_unlock(&roots->lock);
+  visitor_name(visitor, "slot of scan_heap_roots", NULL);
   if (heap->binding->scan_heap_roots != NULL) heap->binding->scan_heap_roots(heap->vm, visitor);
+}
+
+void roots_visit_mutator(tsr_mutator *mutator, tsr_visitor *visitor) {
+  const tsr_heap *heap = mutator->heap;
+  visitor_name(visitor, "local handle", NULL);
+  locals_visit(mutator, visitor);
+  visitor_name(visitor, "slot of scan_mutator_roots", NULL);
+  if (heap->binding->scan_mutator_roots != NULL) {
+    heap->binding->scan_mutator_roots(heap->vm, mutator, visitor);
+  }
+}
+
+void roots_fork(tsr_heap *heap, os_fork_stage stage) {
+  os_mutex_fork(&heap->roots->lock, stage);
 }

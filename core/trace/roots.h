@@ -10,15 +10,21 @@
 #include "core/alloc/mutator.h"
 #include "core/heap/heap.h"
 
-struct worker;
-
+/* Who is shown the roots, in runs of slots; and of what kind those are that come now. */
 struct tsr_visitor {
-  struct worker *worker;
-  const struct plan *plan;
+  void (*visit)(tsr_visitor *visitor, tsr_slot *first, size_t count);
+  void *context;
+  const char *root; /* "handle", "range", ... */
+  const char *name; /* the VM's name of it, or NULL */
 };
 
 static inline void visitor_visit(tsr_visitor *visitor, tsr_slot *first, size_t count) {
-  visitor->plan->visit_slots(visitor->worker, first, count);
+  visitor->visit(visitor, first, count);
+}
+
+static inline void visitor_name(tsr_visitor *visitor, const char *root, const char *name) {
+  visitor->root = root;
+  visitor->name = name;
 }
 
 /* Builds heap->roots. */
@@ -33,8 +39,15 @@ tsr_status roots_remove_range(tsr_heap *heap, const tsr_slot *first, tsr_error *
 tsr_status roots_add_stack(tsr_heap *heap, tsr_native_stack *stack, tsr_error *error);
 tsr_status roots_remove_stack(tsr_heap *heap, const tsr_native_stack *stack, tsr_error *error);
 
-/* Reports every root that belongs to no mutator. World stopped. */
+/* Shows every root that belongs to no mutator, or those of one. World stopped. */
 void roots_visit(tsr_heap *heap, tsr_visitor *visitor);
+void roots_visit_mutator(tsr_mutator *mutator, tsr_visitor *visitor);
+
+/* After a collection has visited them: every native stack is clean up to its top. */
+void roots_clean_stacks(tsr_heap *heap);
+
+/* Takes and lets go the lock of this room around fork(). */
+void roots_fork(tsr_heap *heap, os_fork_stage stage);
 
 /* ---- handle scopes ------------------------------------------------------------------------------ */
 
@@ -42,6 +55,7 @@ void roots_visit(tsr_heap *heap, tsr_visitor *visitor);
 bool locals_extend(tsr_mutator *mutator);
 bool locals_are_open(const tsr_mutator *mutator);
 void locals_visit(tsr_mutator *mutator, tsr_visitor *visitor);
-void locals_free(tsr_mutator *mutator);
+/* Frees the slots; the mutator itself is not touched. */
+void locals_free(struct tsr_mutator_private *own);
 
 #endif

@@ -5,6 +5,7 @@
 #ifndef CORE_TRACE_WORKER_H
 #define CORE_TRACE_WORKER_H
 
+#include "core/space/seal.h"
 #include "core/space/spaces.h"
 #include "core/trace/queue.h"
 
@@ -35,5 +36,31 @@ static inline void worker_overflow(struct worker *worker, tsr_ref object) {
 static inline void worker_enqueue(struct worker *worker, tsr_ref object) {
   if (TSR_UNLIKELY(!mark_queue_push(&worker->queue, object))) worker_overflow(worker, object);
 }
+
+/*
+ * Reaches an object that stays where it is, in a block of `space`: marks it, and queues it unless it is a
+ * leaf. The same in every plan. What is sealed is opened: its slots will be written.
+ */
+static inline void worker_reach_staying(struct worker *worker, tsr_ref object,
+                                        enum block_space space) {
+  tsr_heap *heap = worker->heap;
+  switch (space) {
+  case BLOCK_ARENA:
+  case BLOCK_SEALED:
+    if (!arena_reach(heap, object)) return;
+    break;
+  case BLOCK_LARGE:
+    if (!large_space_reach(&heap->spaces->large, object)) return;
+    break;
+  default:
+    return;
+  }
+  if (header_is_leaf(header_load(object))) return;
+  if (space != BLOCK_ARENA) seal_open_reached(heap, object);
+  worker_enqueue(worker, object);
+}
+
+/* Reaches every immortal object: each is a root. */
+void worker_reach_immortal(struct worker *worker);
 
 #endif

@@ -87,14 +87,29 @@ void own_attach(own_threads *own, tsr_mutator *m, unsigned index) {
   pthread_mutex_unlock(&own->lock);
 }
 
-void own_detach(own_threads *own, unsigned index) {
-  pthread_mutex_lock(&own->lock);
+/* The mutator's pairs are no longer looked at. Under the lock. */
+static void forget(own_threads *own, unsigned index) {
   own->mutators[index] = NULL;
   own->registered[index] = NULL;
   own->unregistered[index] = NULL;
+}
+
+void own_detach(own_threads *own, unsigned index) {
+  pthread_mutex_lock(&own->lock);
+  forget(own, index);
   own->running--;
   pthread_cond_broadcast(&own->changed);
   pthread_mutex_unlock(&own->lock);
+}
+
+/* Running until it is unbound, for unbinding may call block_for_gc; but its memory may go with it. */
+tsr_status own_unbind(own_threads *own, tsr_mutator *m, unsigned index) {
+  pthread_mutex_lock(&own->lock);
+  forget(own, index);
+  pthread_mutex_unlock(&own->lock);
+  tsr_status status = tsr_unbind_mutator(m, NULL);
+  own_detach(own, index);
+  return status;
 }
 
 void own_enter_native(own_threads *own) {

@@ -31,6 +31,9 @@ void own_destroy(own_threads *own);
 /* The calling thread's mutator enters and leaves managed code; `index` is its place in the table. */
 void own_attach(own_threads *own, tsr_mutator *m, unsigned index);
 void own_detach(own_threads *own, unsigned index);
+/* Unbinds the mutator and detaches, whatever the others do meanwhile. Whether somebody waits for the
+   thread to stop is `stopping`. */
+tsr_status own_unbind(own_threads *own, tsr_mutator *m, unsigned index);
 void own_enter_native(own_threads *own);
 void own_leave_native(own_threads *own);
 void own_safepoint(own_threads *own);

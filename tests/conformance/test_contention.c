@@ -147,6 +147,7 @@ START_TEST(a_crowd_in_the_smallest_heap_is_served) {
   crowd c = {.threads = crowds[_i]};
   vm_init_calm(&vm);
   vm_pin(&vm, "heap_max", "1M");
+  vm_alone(&vm); /* it fills the heap with buffers */
   vm_start_heap(&vm);
   pthread_barrier_init(&c.begin, NULL, c.threads);
   vm_threads(&vm, c.threads, allocate_in_a_crowd, &c);

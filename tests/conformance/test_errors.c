@@ -3,7 +3,7 @@
  * and leaves everything as it was. What "as it was" means is checked after each: the same objects,
  * the same number of collections, and an allocation that works.
  */
-#include "testvm.h"
+#include "placement.h"
 
 static testvm vm;
 static tsr_scope scope;
@@ -12,7 +12,7 @@ static tsr_stats before;
 static size_t objects;
 
 static void start(void) {
-  vm_open(&vm, "16M");
+  vm_open_alone(&vm, "16M"); /* unchanged() compares the heap's books */
   tsr_scope_open(vm.m, &scope);
   list = tsr_local(vm.m, 0);
   ck_assert(vm_list(vm.m, list, 100, 0));
@@ -57,12 +57,17 @@ static tsr_error refuses(size_t size, size_t align, size_t offset, tsr_semantics
   return error;
 }
 
+static void refused_in_every_placement(size_t size, size_t align, size_t offset) {
+  for (unsigned c = 0; c < PLACE_COMBINATIONS; c++) {
+    ck_assert_int_eq(refuses(size, align, offset, place_semantics(c)).status, TSR_INVALID_ARGUMENT);
+  }
+}
+
 START_TEST(impossible_sizes) {
   start();
   static const size_t sizes[] = {0, 1, 7, 12, 20, 4097, TSR_MAX_INLINE_BYTES + 4, SIZE_MAX};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-    ck_assert_int_eq(refuses(sizes[i], 8, 0, TSR_DEFAULT).status, TSR_INVALID_ARGUMENT);
-    ck_assert_int_eq(refuses(sizes[i], 8, 0, TSR_LARGE).status, TSR_INVALID_ARGUMENT);
+    refused_in_every_placement(sizes[i], 8, 0);
     ck_assert_ptr_null(tsr_alloc_default(vm.m, sizes[i]));
     ck_assert_uint_eq(vm_take_errors(&vm, NULL), 1);
     ck_assert_ptr_null(tsr_alloc_by_offset(
@@ -82,13 +87,11 @@ START_TEST(impossible_alignments) {
   start();
   static const size_t aligns[] = {3, 12, 24, 48, 4095, 8192, (size_t)1 << 40, SIZE_MAX};
   for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
-    ck_assert_int_eq(refuses(64, aligns[i], 0, TSR_DEFAULT).status, TSR_INVALID_ARGUMENT);
-    ck_assert_int_eq(refuses(64, aligns[i], 0, TSR_LARGE).status, TSR_INVALID_ARGUMENT);
+    refused_in_every_placement(64, aligns[i], 0);
   }
   static const size_t offsets[] = {1, 4, 7, 12, 4095};
   for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
-    ck_assert_int_eq(refuses(64, 16, offsets[i], TSR_DEFAULT).status, TSR_INVALID_ARGUMENT);
-    ck_assert_int_eq(refuses(64, 16, offsets[i], TSR_LARGE).status, TSR_INVALID_ARGUMENT);
+    refused_in_every_placement(64, 16, offsets[i]);
   }
   stop();
 }
@@ -101,34 +104,95 @@ START_TEST(unknown_semantics) {
     ck_assert_int_eq(tsr_allocator_mapping(vm.heap, placement).kind, TSR_ALLOCATOR_NONE);
   }
   for (unsigned bit = 7; bit < 32; bit++) {
-    ck_assert_int_eq(refuses(64, 8, 0, (tsr_semantics)1 << bit).status, TSR_INVALID_ARGUMENT);
+    tsr_semantics unknown = (tsr_semantics)1 << bit;
+    ck_assert_int_eq(refuses(64, 8, 0, unknown).status, TSR_INVALID_ARGUMENT);
+    ck_assert_int_eq(refuses(64, 8, 0, unknown | TSR_NON_MOVING | TSR_LEAF).status,
+                     TSR_INVALID_ARGUMENT);
+    ck_assert_int_eq(tsr_allocator_mapping(vm.heap, unknown).kind, TSR_ALLOCATOR_NONE);
   }
   stop();
 }
 END_TEST
 
-START_TEST(placements_and_flags_of_later_versions) {
+START_TEST(every_placement_and_flag_is_accepted) {
   start();
-  static const struct {
-    tsr_semantics semantics;
-    const char *name;
-  } later[] = {{TSR_IMMORTAL, "immortal"},
-               {TSR_NON_MOVING, "non-moving"},
-               {TSR_LEAF, "leaf"},
-               {TSR_CODE, "code"},
-               {TSR_READ_ONLY, "read-only"},
-               {TSR_LARGE | TSR_LEAF, "leaf"},
-               {TSR_LARGE | TSR_CODE, "code"}};
-  for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) {
-    tsr_error error = refuses(64, 8, 0, later[i].semantics);
-    ck_assert_int_eq(error.status, TSR_UNSUPPORTED);
-    ck_assert_msg(vm_says(error.message, later[i].name), "%s: %s", later[i].name, error.message);
+  for (unsigned c = 0; c < PLACE_COMBINATIONS; c++) {
+    tsr_semantics semantics = place_semantics(c);
+    tsr_error error = {0};
+    static const uint32_t requests[] = {0, TSR_ALLOC_NO_COLLECT, TSR_ALLOC_NO_OOM_CALLBACK,
+                                        TSR_ALLOC_OVERCOMMIT};
+    for (unsigned r = 0; r < 4; r++) {
+      void *memory = tsr_alloc_with(vm.m, 64, 8, 0, semantics, requests[r], &error);
+      ck_assert_msg(memory != NULL, "%s: %s", place_name(semantics), error.message);
+      vm_init_filler(memory, 64);
+      ck_assert_int_eq(tsr_post_alloc(vm.m, (tsr_ref)memory, 64, semantics), TSR_OK);
+      objects++;
+    }
+    ck_assert_int_ne(tsr_allocator_mapping(vm.heap, semantics).kind, TSR_ALLOCATOR_NONE);
   }
-  tsr_error error = {0};
-  ck_assert_ptr_null(tsr_alloc_with(vm.m, 64, 8, 0, TSR_DEFAULT, TSR_ALLOC_OVERCOMMIT, &error));
-  ck_assert_int_eq(error.status, TSR_UNSUPPORTED);
-  ck_assert_msg(vm_says(error.message, "overcommit"), "%s", error.message);
+  stop();
+}
+END_TEST
+
+/* Each by name, and nothing changes. */
+static void unsupported(tsr_status status, tsr_error *error, const char *name) {
+  ck_assert_int_eq(status, TSR_UNSUPPORTED);
+  ck_assert_int_eq(error->status, TSR_UNSUPPORTED);
+  ck_assert_msg(vm_says(error->message, name), "%s: %s", name, error->message);
+  *error = (tsr_error){0};
   unchanged();
+}
+
+START_TEST(mechanisms_of_later_versions) {
+  start();
+  tsr_ref object = vm_ref(list->word);
+  tsr_error error = {0};
+  unsupported(tsr_pin(vm.m, object, &error), &error, "pin");
+  unsupported(tsr_unpin(vm.m, object, &error), &error, "pin");
+  tsr_slot ambiguous[2] = {{0}};
+  unsupported(tsr_root_add(vm.heap, ambiguous, 2, TSR_ROOT_AMBIGUOUS, NULL, &error), &error,
+              "ambiguous");
+  ck_assert_ptr_null(tsr_handle_new(vm.heap, list->word, TSR_WEAK, &error));
+  unsupported(error.status, &error, "weak");
+  tsr_layout weak = {TSR_LAYOUT_INIT, .name = "reference", .kind = TSR_LAYOUT_WEAK,
+                     .fixed_bytes = 24, .fixed_refs = 2};
+  ck_assert_uint_eq(tsr_layout_register(vm.heap, &weak, &error), 0);
+  unsupported(error.status, &error, "weak");
+  stop();
+}
+END_TEST
+
+/* ---- tsr_alloc_slow ------------------------------------------------------------------------ */
+
+/* A pair of the mutator serves its own placement, a pair of the VM the default one; nothing else. */
+START_TEST(a_pair_serves_one_placement) {
+  static const tsr_semantics bumped[] = {TSR_DEFAULT, TSR_NON_MOVING, TSR_IMMORTAL};
+  start();
+  tsr_bump_pointer cached = {0, 0};
+  for (unsigned i = 0; i < 3; i++) {
+    for (unsigned k = 0; k < 3; k++) {
+      if (bumped[k] == TSR_DEFAULT || k == i) continue; /* default: whatever the pair serves */
+      tsr_bump_pointer *pair = &vm.m->bump[bumped[i]];
+      tsr_bump_pointer as_it_was = *pair;
+      tsr_error error;
+      ck_assert_ptr_null(tsr_alloc_slow(vm.m, pair, 64, 8, 0, bumped[k]));
+      ck_assert_uint_eq(vm_take_errors(&vm, &error), 1);
+      ck_assert_int_eq(error.status, TSR_INVALID_ARGUMENT);
+      ck_assert(error.message[0] != 0);
+      ck_assert_ptr_null(tsr_alloc_slow(vm.m, &cached, 64, 8, 0, bumped[k]));
+      ck_assert_uint_eq(vm_take_errors(&vm, NULL), 1);
+      ck_assert_msg(memcmp(pair, &as_it_was, sizeof as_it_was) == 0, "the pair was changed");
+      ck_assert(cached.cursor == 0 && cached.limit == 0);
+      unchanged();
+    }
+  }
+  for (unsigned i = 0; i < 3; i++) {
+    void *memory = tsr_alloc_slow(vm.m, &vm.m->bump[bumped[i]], 64, 8, 0, TSR_DEFAULT);
+    ck_assert_ptr_nonnull(memory);
+    vm_init_filler(memory, 64);
+    ck_assert_uint_eq(vm.m->bump[bumped[i]].cursor, (uintptr_t)memory + 64);
+    objects++;
+  }
   stop();
 }
 END_TEST
@@ -237,6 +301,7 @@ START_TEST(statuses_have_names) {
   ck_assert_str_eq(tsr_status_name(TSR_UNSUPPORTED), "TSR_UNSUPPORTED");
   ck_assert_str_eq(tsr_status_name(TSR_BUSY), "TSR_BUSY");
   ck_assert_str_eq(tsr_status_name(TSR_MISMATCH), "TSR_MISMATCH");
+  ck_assert_str_eq(tsr_status_name(TSR_CORRUPT), "TSR_CORRUPT");
   ck_assert_ptr_nonnull(tsr_status_name((tsr_status)99));
   char version[32];
   snprintf(version, sizeof version, "%d.%d.%d", TSR_VERSION_MAJOR, TSR_VERSION_MINOR,
@@ -266,7 +331,9 @@ static void add(TCase *tests) {
   tcase_add_test(tests, impossible_sizes);
   tcase_add_test(tests, impossible_alignments);
   tcase_add_test(tests, unknown_semantics);
-  tcase_add_test(tests, placements_and_flags_of_later_versions);
+  tcase_add_test(tests, every_placement_and_flag_is_accepted);
+  tcase_add_test(tests, mechanisms_of_later_versions);
+  tcase_add_test(tests, a_pair_serves_one_placement);
   tcase_add_test(tests, post_alloc_checks_the_object);
   tcase_add_test(tests, foreign_pointers);
   tcase_add_test(tests, structures_of_an_impossible_size);

@@ -108,6 +108,7 @@ static void *heap_of_ones_own(void *arg) {
       ok = vm_list_holds(vm.m, list->word, 2000, index) && vm_tree_holds(vm.m, tree->word, 10);
     }
     tsr_scope_close(vm.m, &scope);
+    vm_alone(&vm); /* the heap is destroyed by hand */
     if (tsr_unbind_mutator(vm.m, NULL) != TSR_OK) ok = false;
     if (tsr_heap_destroy(vm.heap, NULL) != TSR_OK) ok = false;
     vm_drop(&vm);
@@ -170,6 +171,7 @@ START_TEST(threads_in_two_heaps) {
   vm_init_calm(&b);
   vm_start_heap(&b);
   vm_threads(&a, 4, work_in_both, &b);
+  vm_alone(&b); /* counts mutators */
   ck_assert_uint_eq(vm_stats(&b).mutators, 0);
   vm_stop(&b);
   vm_stop(&a);

@@ -83,6 +83,45 @@ START_TEST(small_objects_on_request) {
 }
 END_TEST
 
+/* Above the inline size each placement leads to the large space, and keeps what it means. */
+START_TEST(large_in_every_placement) {
+  testvm vm;
+  vm_open(&vm, "64M");
+  tsr_scope scope;
+  tsr_scope_open(vm.m, &scope);
+  uint64_t where[4 * TSR_PLACEMENTS];
+  static const size_t above[4] = {8, 1000, 32 * KIB, MIB};
+  for (unsigned i = 0; i < 4 * TSR_PLACEMENTS; i++) {
+    size_t size = TSR_MAX_INLINE_BYTES + above[i / TSR_PLACEMENTS];
+    tsr_semantics placement = i % TSR_PLACEMENTS;
+    tsr_bump_pointer before[TSR_BUMP_POINTERS];
+    memcpy(before, vm.m->bump, sizeof before);
+    void *memory = tsr_alloc(vm.m, size, 8, 0, placement);
+    ck_assert_ptr_nonnull(memory);
+    ck_assert_msg(memcmp(before, vm.m->bump, sizeof before) == 0, "a large object uses no pair");
+    vm_init_filler(memory, size);
+    ck_assert_int_eq(tsr_post_alloc(vm.m, (tsr_ref)memory, size, placement), TSR_OK);
+    vm_fill((tsr_ref)memory, i);
+    where[i] = vm_word(memory);
+    tsr_local(vm.m, where[i]);
+  }
+  vm_collect(&vm);
+  ck_assert_uint_eq(vm_enumerate(vm.m).objects, 4 * TSR_PLACEMENTS);
+  for (unsigned i = 0; i < 4 * TSR_PLACEMENTS; i++) {
+    ck_assert(vm_filled(vm_ref(where[i]), i));
+  }
+  tsr_scope_close(vm.m, &scope);
+  for (unsigned round = 0; round < 2; round++) { /* nothing holds them: only the immortal stay */
+    vm_collect(&vm);
+    for (unsigned i = TSR_IMMORTAL; i < 4 * TSR_PLACEMENTS; i += TSR_PLACEMENTS) {
+      ck_assert(vm_filled(vm_ref(where[i]), i));
+    }
+    if (vm_collects) ck_assert_uint_eq(vm_enumerate(vm.m).objects, 4);
+  }
+  vm_stop(&vm);
+}
+END_TEST
+
 /* Semispace copies everything small: without this the tests about moved objects would be empty. */
 START_TEST(small_objects_do_move_under_semispace) {
   testvm vm;
@@ -194,6 +233,7 @@ END_TEST
 static void add(TCase *tests) {
   tcase_add_test(tests, a002_07_large_sizes_leave_the_buffer);
   tcase_add_test(tests, small_objects_on_request);
+  tcase_add_test(tests, large_in_every_placement);
   tcase_add_test(tests, small_objects_do_move_under_semispace);
   tcase_add_test(tests, large_arrays_of_small_objects);
   tcase_add_test(tests, small_objects_hold_large_ones);

@@ -68,6 +68,7 @@ static void half_a_megabyte(vm_thread *self) {
 static void one_life(void) {
   testvm vm;
   vm_init_calm(&vm);
+  vm_alone(&vm); /* counts threads and their memory */
   vm_pin(&vm, "heap_max", "8M");
   vm_start_heap(&vm);
   tsr_slot *handle = tsr_handle_new(vm.heap, FIXNUM(1), TSR_STRONG, NULL);

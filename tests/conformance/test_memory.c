@@ -1,6 +1,8 @@
 /*
  * The limits of memory: out of memory as a result, the maximum honoured exactly, the books in order,
  * mutators that end with half a buffer, collections switched off.
+ *
+ * Each test counts bytes or mutators, or fills its heap to the brim, so each is alone in it.
  */
 #include "testvm.h"
 
@@ -28,7 +30,7 @@ static void check_records(testvm *vm, uint64_t word, size_t n) {
 
 START_TEST(a002_09_out_of_memory_is_a_result) {
   testvm vm;
-  vm_open(&vm, "8M");
+  vm_open_alone(&vm, "8M");
   tsr_scope scope;
   tsr_scope_open(vm.m, &scope);
   tsr_slot *head = tsr_local(vm.m, 0);
@@ -61,7 +63,7 @@ static void drop_list(testvm *vm, tsr_mutator *m) {
 
 START_TEST(a002_09_the_callback_may_release_roots) {
   testvm vm;
-  vm_open(&vm, "8M");
+  vm_open_alone(&vm, "8M");
   tsr_scope scope;
   tsr_scope_open(vm.m, &scope);
   vm.extra = tsr_local(vm.m, 0);
@@ -81,7 +83,7 @@ END_TEST
 
 START_TEST(a002_09_not_at_a_safepoint) {
   testvm vm;
-  vm_open(&vm, "8M");
+  vm_open_alone(&vm, "8M");
   tsr_error error = {0};
   uint64_t collections = vm_stats(&vm).collections;
   size_t size = vm_size(BYTES, 1000);
@@ -111,7 +113,7 @@ END_TEST
 
 START_TEST(a002_09_without_the_callback) {
   testvm vm;
-  vm_open(&vm, "8M");
+  vm_open_alone(&vm, "8M");
   tsr_scope scope;
   tsr_scope_open(vm.m, &scope);
   size_t n = fill_heap(&vm, tsr_local(vm.m, 0));
@@ -130,7 +132,7 @@ END_TEST
 
 START_TEST(a002_09_larger_than_the_heap) {
   testvm vm;
-  vm_open(&vm, "8M");
+  vm_open_alone(&vm, "8M");
   uint64_t collections = vm_stats(&vm).collections;
   static const size_t sizes[] = {8 * MIB + 8, 9 * MIB, 64 * MIB, (size_t)1 << 40};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -257,7 +259,7 @@ static tsr_mutator *half_used(testvm *vm, void *identity, bool embedded, tsr_mut
 
 START_TEST(a002_13_a_mutator_ends_with_half_a_buffer) {
   testvm vm;
-  vm_open(&vm, "16M");
+  vm_open_alone(&vm, "16M");
   tsr_mutator storage;
   uint64_t committed = 0;
   size_t made = 0;
@@ -280,7 +282,10 @@ START_TEST(a002_13_a_mutator_ends_with_half_a_buffer) {
     }
     if (round == 99) committed = vm_stats(&vm).peak_committed_bytes;
   }
-  if (vm_collects) ck_assert_uint_le(vm_stats(&vm).peak_committed_bytes, committed);
+  /* (Under the verifier freed memory rests, and tables for more of the address space are in use.) */
+  if (vm_collects && !vm_verifies) {
+    ck_assert_uint_le(vm_stats(&vm).peak_committed_bytes, committed);
+  }
   vm_stop(&vm);
 }
 END_TEST
@@ -289,7 +294,7 @@ END_TEST
 
 START_TEST(disabled_collections_nest) {
   testvm vm;
-  vm_open(&vm, "8M");
+  vm_open_alone(&vm, "8M");
   tsr_error error = {0};
   ck_assert_int_eq(tsr_collection_enable(vm.heap, &error), TSR_BUSY);
   ck_assert(error.message[0] != 0);

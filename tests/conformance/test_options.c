@@ -101,19 +101,17 @@ START_TEST(impossible_combinations_are_refused) {
 }
 END_TEST
 
-START_TEST(verify_is_refused_by_name) {
-  start_unpinned();
-  setenv("TESSERA_VERIFY", "1", 1);
-  tsr_error error = vm_refused(&vm);
-  unsetenv("TESSERA_VERIFY");
-  ck_assert_int_eq(error.status, TSR_UNSUPPORTED);
-  ck_assert_msg(vm_says(error.message, "verify"), "%s", error.message);
-
-  start_unpinned();
-  setenv("TESSERA_VERIFY", "0", 1);
-  vm_start(&vm);
-  vm_stop(&vm);
-  unsetenv("TESSERA_VERIFY");
+START_TEST(switches_are_read) {
+  static const char *const values[] = {"0", "1", "on", "off"};
+  for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+    start_unpinned();
+    vm_pin(&vm, "plan", vm_plan);
+    setenv("TESSERA_VERIFY", values[i], 1);
+    vm_start(&vm);
+    vm_collect(&vm);
+    vm_stop(&vm);
+    unsetenv("TESSERA_VERIFY");
+  }
 }
 END_TEST
 
@@ -237,7 +235,7 @@ static void add(TCase *tests) {
   tcase_add_test(tests, unreadable_values_are_refused);
   tcase_add_test(tests, unknown_names_list_the_known_ones);
   tcase_add_test(tests, impossible_combinations_are_refused);
-  tcase_add_test(tests, verify_is_refused_by_name);
+  tcase_add_test(tests, switches_are_read);
   tcase_add_test(tests, the_environment_is_read);
   tcase_add_test(tests, unreadable_environments_are_errors);
   tcase_add_test(tests, pinned_beats_named_beats_general);

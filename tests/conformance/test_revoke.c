@@ -5,7 +5,9 @@
  * its own pairs when it comes out of the collection; under a VM's own resume_mutators all pairs of
  * all threads are looked at with the world still stopped (own_threads.c), and that function also
  * revokes the pairs that Tessera was never told of. A second reading is the memory itself: each
- * thread keeps a list that a buffer used twice would tear.
+ * thread keeps a list that a buffer used twice would tear. A third is the verifier, which knows the
+ * buffers of every registered pair; that it finds a pair which was not revoked is shown in
+ * test_verify.c.
  */
 #include "own_threads.h"
 
@@ -62,6 +64,7 @@ static void take_turns(vm_thread *self) {
     if (turn % THREADS == self->index) {
       tsr_status status = tsr_collect(self->m, NULL);
       EXPECT(self, status == (vm_collects ? TSR_OK : TSR_UNSUPPORTED));
+      EXPECT(self, tsr_heap_verify(self->m, NULL) == TSR_OK);
     } else if (vm_collects) {
       while (vm->ended <= turn) {
         tsr_safepoint(self->m);

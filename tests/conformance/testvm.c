@@ -1,7 +1,7 @@
 /*
  * The test VM: its binding, its objects, its threads. See testvm.h.
  */
-#include "testvm.h"
+#include "company.h"
 
 #include <ctype.h>
 #include <sched.h>
@@ -12,6 +12,8 @@ extern char **environ;
 const char *vm_plan;
 bool vm_collects;
 const char *vm_stress;
+bool vm_verifies;
+unsigned vm_mutators;
 
 /* ---- the binding --------------------------------------------------------------------------- */
 
@@ -99,12 +101,20 @@ static const tsr_binding standard_binding = {
     .collection_ended = on_collection_ended,
 };
 
+const tsr_binding *vm_standard_binding(void) {
+  return &standard_binding;
+}
+
 /* ---- running ------------------------------------------------------------------------------- */
 
-/* The suite pins what it needs; only the stress interval is let in from outside. */
+/* The suite pins what it needs; only the run's mode is let in from outside. */
 static void take_environment(void) {
   const char *stress = getenv("TESSERA_STRESS");
+  const char *verify = getenv("TESSERA_VERIFY");
+  const char *mutators = getenv("TESSERA_TEST_MUTATORS");
   vm_stress = stress != NULL ? strdup(stress) : NULL;
+  vm_verifies = verify != NULL && strcmp(verify, "0") != 0 && strcmp(verify, "off") != 0;
+  vm_mutators = mutators != NULL ? (unsigned)strtoul(mutators, NULL, 10) : 1;
   for (char **entry = environ; *entry != NULL;) {
     char name[64];
     size_t length = strcspn(*entry, "=");
@@ -189,11 +199,29 @@ void vm_init_calm(testvm *vm) {
   ck_assert_ptr_nonnull(vm->options);
   vm_pin(vm, "plan", vm_plan);
   vm_pin(vm, "heap_max", "32M");
+  if (vm_verifies) vm_pin(vm, "verify", "on");
+  vm->calm = true;
 }
 
 void vm_init(testvm *vm) {
   vm_init_calm(vm);
   if (vm_stress != NULL) vm_pin(vm, "stress", vm_stress);
+  vm->calm = false;
+}
+
+void vm_alone(testvm *vm) {
+  vm->alone = true;
+  if (vm->company == NULL) return;
+  char failure[COMPANY_FAILURE_BYTES];
+  if (vm->m != NULL) tsr_enter_native(vm->m);
+  company_end(vm->company, failure);
+  if (vm->m != NULL) tsr_leave_native(vm->m);
+  vm->company = NULL;
+  ck_assert_msg(failure[0] == 0, "%s", failure);
+}
+
+void vm_unverified(testvm *vm) {
+  vm_pin(vm, "verify", "off");
 }
 
 void vm_start_heap(testvm *vm) {
@@ -201,6 +229,9 @@ void vm_start_heap(testvm *vm) {
   vm->heap = tsr_heap_create(&vm->binding, vm, vm->options, &error);
   ck_assert_msg(vm->heap != NULL, "tsr_heap_create: %s", error.message);
   ck_assert_ptr_eq(tsr_heap_vm(vm->heap), vm);
+  if (vm_mutators <= 1 || vm->alone || !company_fits(vm)) return;
+  vm->company = company_begin(vm, vm_mutators - 1, !vm->calm);
+  vm->had_company = true;
 }
 
 void vm_start(testvm *vm) {
@@ -216,13 +247,22 @@ void vm_open(testvm *vm, const char *heap_max) {
   vm_start(vm);
 }
 
+void vm_open_alone(testvm *vm, const char *heap_max) {
+  vm_init_calm(vm);
+  vm_alone(vm);
+  vm_pin(vm, "heap_max", heap_max);
+  vm_start(vm);
+}
+
 void vm_drop(testvm *vm) {
+  ck_assert_msg(vm->company == NULL, "the heap has gone before its company: vm_alone() first");
   tsr_options_destroy(vm->options);
   pthread_mutex_destroy(&vm->lock);
 }
 
 void vm_stop(testvm *vm) {
   tsr_error error = {0};
+  vm_alone(vm);
   if (vm->m != NULL) {
     tsr_status status = tsr_unbind_mutator(vm->m, &error);
     ck_assert_msg(status == TSR_OK, "tsr_unbind_mutator: %s", error.message);
@@ -548,8 +588,15 @@ void vm_garbage(tsr_mutator *m, size_t bytes) {
 
 /* ---- what the heap holds ------------------------------------------------------------------- */
 
+typedef struct counting {
+  vm_census census;
+  bool had_company;
+} counting;
+
 static void count_object(void *context, tsr_ref object, size_t size) {
-  vm_census *census = context;
+  counting *c = context;
+  if (c->had_company && company_owns(object)) return;
+  vm_census *census = &c->census;
   unsigned kind = vm_kind_of(object);
   census->objects++;
   census->bytes += size;
@@ -561,11 +608,12 @@ static void count_object(void *context, tsr_ref object, size_t size) {
 }
 
 vm_census vm_enumerate(tsr_mutator *m) {
-  vm_census census = {0};
+  const testvm *vm = tsr_heap_vm(m->heap);
+  counting c = {.had_company = vm != NULL && vm->had_company};
   tsr_error error = {0};
-  tsr_status status = tsr_enumerate_objects(m, count_object, &census, &error);
+  tsr_status status = tsr_enumerate_objects(m, count_object, &c, &error);
   ck_assert_msg(status == TSR_OK, "tsr_enumerate_objects: %s", error.message);
-  return census;
+  return c.census;
 }
 
 void vm_extents_add(vm_extents *extents, const void *start, size_t size) {

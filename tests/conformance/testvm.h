@@ -6,6 +6,10 @@
  * tests once for each plan of tsr_plan_names(), or only for the one that TESSERA_TEST_PLAN names,
  * and vm_collect() asserts what the plan documents, a collection or its refusal.
  *
+ * A run has a mode, from the environment: TESSERA_STRESS, TESSERA_VERIFY, and with
+ * TESSERA_TEST_MUTATORS=8 seven more mutators in every heap (company.h). A test that cannot bear the
+ * others says so with vm_alone(), and why in a comment.
+ *
  * Two rules keep the helpers honest. A reference is never kept in a C variable across an allocation:
  * it goes to a handle. An unexpected report_error fails the test in vm_stop(), so a test that
  * provokes one takes it with vm_take_errors().
@@ -24,6 +28,28 @@
 #include <string.h>
 
 #include <tessera/tessera.h>
+
+/*
+ * At each assertion that holds, Check writes the place into a pipe, which costs far more than most of
+ * what is asserted in loops. Here each line does so the first few times only; what an assertion
+ * that fails says is the same.
+ */
+#define VM_MARKED_LINES 4096
+#define VM_MARKS        4
+
+static inline void vm_mark(const char *file, int line) {
+  static atomic_uchar marks[VM_MARKED_LINES];
+  atomic_uchar *mark = &marks[line % VM_MARKED_LINES];
+  unsigned char count = atomic_load_explicit(mark, memory_order_relaxed);
+  if (count == VM_MARKS) return;
+  atomic_store_explicit(mark, (unsigned char)(count + 1), memory_order_relaxed);
+  _mark_point(file, line);
+}
+
+#undef ck_assert_msg
+#define ck_assert_msg(expr, ...)                                                                   \
+  ((expr) ? vm_mark(__FILE__, __LINE__)                                                            \
+          : _ck_assert_failed(__FILE__, __LINE__, "Assertion '" #expr "' failed", __VA_ARGS__))
 
 #define KIB ((size_t)1024)
 #define MIB (KIB * KIB)
@@ -65,13 +91,20 @@ typedef struct testvm {
   void (*on_heap_roots)(struct testvm *vm, tsr_visitor *visitor);
   void (*on_mutator_roots)(struct testvm *vm, tsr_mutator *m, tsr_visitor *visitor);
   void *extra; /* the test's own */
+
+  bool calm;               /* made by vm_init_calm() */
+  bool alone;              /* vm_alone() */
+  struct company *company; /* the other mutators; NULL: none */
+  bool had_company;
 } testvm;
 
-/* The plan under test, whether it has a collection, and the stress interval that the environment
-   asked for (NULL: none). */
+/* The plan under test, whether it has a collection, and what the environment asked for: the stress
+   interval (NULL: none), the verifier, the number of mutators in each heap. */
 extern const char *vm_plan;
 extern bool vm_collects;
 extern const char *vm_stress;
+extern bool vm_verifies;
+extern unsigned vm_mutators;
 
 /* ---- running ------------------------------------------------------------------------------- */
 
@@ -80,17 +113,26 @@ int vm_main(const char *name, void (*add)(TCase *tests));
 
 /* ---- life of a VM -------------------------------------------------------------------------- */
 
-/* Standard binding, plan under test, heap_max 32M, stress as the environment says. */
+/* The binding that vm_init() copies. */
+const tsr_binding *vm_standard_binding(void);
+/* Standard binding, plan under test, heap_max 32M, stress and verifier as the environment says. */
 void vm_init(testvm *vm);
-/* As vm_init(), but stress is off whatever the environment says: for tests that count. */
+/* As vm_init(), but nothing collects unless the test or a lack of memory makes it: stress is off
+   whatever the environment says. For tests that count collections. */
 void vm_init_calm(testvm *vm);
+/* From here on the heap has no mutators but the test's own: none will come, and those that came have
+   gone, which is a safepoint. */
+void vm_alone(testvm *vm);
+/* The heap about to be created has no verifier, whatever the environment says. */
+void vm_unverified(testvm *vm);
 void vm_pin(testvm *vm, const char *name, const char *value);
 /* Creates heap and mutator, opens no scope. */
 void vm_start(testvm *vm);
 /* Creates the heap only. */
 void vm_start_heap(testvm *vm);
-/* vm_init_calm, heap_max, vm_start in one. */
+/* vm_init_calm, heap_max, vm_start in one; and the same with vm_alone from the beginning. */
 void vm_open(testvm *vm, const char *heap_max);
+void vm_open_alone(testvm *vm, const char *heap_max);
 /* Unbinds, destroys, and asserts that nothing unexpected was reported. */
 void vm_stop(testvm *vm);
 /* Frees what vm_init() made where no heap was created. */
@@ -172,6 +214,7 @@ typedef struct vm_census {
   size_t unknown; /* objects of other layouts */
 } vm_census;
 
+/* Counts everything but the objects of the company. */
 vm_census vm_enumerate(tsr_mutator *m);
 
 /* Stretches of memory handed out since the last collection; they must be disjoint. */

@@ -26,7 +26,7 @@ static uint32_t random_below(uint32_t bound) {
 static model *model_open(size_t limit_bytes) {
   model *m = calloc(1, sizeof *m);
   memory_account_open(&m->account, limit_bytes);
-  ck_assert(block_map_create(&m->map, &m->account, (size_t)MODEL_BLOCKS / 2 * BLOCK_BYTES));
+  ck_assert(block_map_create(&m->map, &m->account, (size_t)MODEL_BLOCKS / 2 * BLOCK_BYTES, false));
   ck_assert_uint_eq(m->map.block_count, MODEL_BLOCKS);
   return m;
 }
@@ -39,7 +39,7 @@ static void model_close(model *m) {
 
 /* Takes a run, checks that it overlaps none, and that blocks said to be clean are zero. */
 static bool model_acquire(model *m, uint32_t count, enum block_space space) {
-  uint32_t first = block_map_acquire(&m->map, count, space);
+  uint32_t first = block_map_acquire(&m->map, count, space, MEMORY_WITHIN_LIMIT);
   if (first == BLOCK_NONE) return false;
   for (uint32_t i = first; i < first + count; i++) {
     ck_assert(!m->used[i]);

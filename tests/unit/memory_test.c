@@ -9,12 +9,12 @@
 START_TEST(a_charge_past_the_limit_is_refused_and_changes_nothing) {
   memory_account account;
   memory_account_open(&account, 1000);
-  ck_assert(memory_charge(&account, MEMORY_HANDLES, 600));
-  ck_assert(!memory_charge(&account, MEMORY_ROOTS, 401));
-  ck_assert(!memory_charge(&account, MEMORY_ROOTS, SIZE_MAX));
+  ck_assert(memory_charge(&account, MEMORY_HANDLES, 600, MEMORY_WITHIN_LIMIT));
+  ck_assert(!memory_charge(&account, MEMORY_ROOTS, 401, MEMORY_WITHIN_LIMIT));
+  ck_assert(!memory_charge(&account, MEMORY_ROOTS, SIZE_MAX, MEMORY_WITHIN_LIMIT));
   ck_assert_uint_eq(os_atomic_load(&account.by_type[MEMORY_ROOTS].bytes), 0);
   ck_assert_uint_eq(memory_headroom(&account), 400);
-  ck_assert(memory_charge(&account, MEMORY_ROOTS, 400));
+  ck_assert(memory_charge(&account, MEMORY_ROOTS, 400, MEMORY_WITHIN_LIMIT));
   ck_assert_uint_eq(memory_headroom(&account), 0);
 }
 END_TEST
@@ -22,9 +22,9 @@ END_TEST
 START_TEST(peaks_outlive_what_was_given_back) {
   memory_account account;
   memory_account_open(&account, 1000);
-  ck_assert(memory_charge(&account, MEMORY_HANDLES, 700));
+  ck_assert(memory_charge(&account, MEMORY_HANDLES, 700, MEMORY_WITHIN_LIMIT));
   memory_discharge(&account, MEMORY_HANDLES, 500);
-  ck_assert(memory_charge(&account, MEMORY_ROOTS, 100));
+  ck_assert(memory_charge(&account, MEMORY_ROOTS, 100, MEMORY_WITHIN_LIMIT));
   ck_assert_uint_eq(os_atomic_load(&account.total.bytes), 300);
   ck_assert_uint_eq(os_atomic_load(&account.total.peak), 700);
   ck_assert_uint_eq(os_atomic_load(&account.by_type[MEMORY_ROOTS].peak), 100);
@@ -54,20 +54,20 @@ START_TEST(tables_grow_in_place_and_stop_at_their_reservation) {
   memory_table table;
   ck_assert(memory_table_create(&table, &account, MEMORY_HANDLES, 40000));
   char *base = table.base;
-  ck_assert(memory_table_extend(&table, 1));
+  ck_assert(memory_table_extend(&table, 1, MEMORY_WITHIN_LIMIT));
   base[0] = 5;
-  ck_assert(memory_table_extend(&table, 40000));
+  ck_assert(memory_table_extend(&table, 40000, MEMORY_WITHIN_LIMIT));
   ck_assert_ptr_eq(table.base, base);
   ck_assert_int_eq(base[0], 5);
   ck_assert_int_eq(base[39999], 0);
-  ck_assert(!memory_table_extend(&table, table.reserved_bytes + 1));
+  ck_assert(!memory_table_extend(&table, table.reserved_bytes + 1, MEMORY_WITHIN_LIMIT));
   ck_assert_uint_eq(os_atomic_load(&account.total.bytes), table.committed_bytes);
   memory_table_cut(&table, 1);
   ck_assert_uint_lt(table.committed_bytes, 40000);
   ck_assert_uint_eq(os_atomic_load(&account.total.bytes), table.committed_bytes);
   ck_assert_int_eq(base[0], 5);
   base[table.committed_bytes - 1] = 6;
-  ck_assert(memory_table_extend(&table, 40000));
+  ck_assert(memory_table_extend(&table, 40000, MEMORY_WITHIN_LIMIT));
   ck_assert_int_eq(base[39999], 0);
   memory_table_destroy(&table);
   ck_assert_uint_eq(os_atomic_load(&account.total.bytes), 0);

@@ -271,7 +271,7 @@ static void leave_few_blocks(tsr_heap *heap) {
   }
   if (random_below(2) == 0) return;
   while (heap->blocks.free_blocks > random_below(6)) {
-    if (block_map_acquire(&heap->blocks, 1, BLOCK_ARENA) == BLOCK_NONE) return;
+    if (block_map_acquire(&heap->blocks, 1, BLOCK_ARENA, MEMORY_WITHIN_LIMIT) == BLOCK_NONE) return;
   }
 }
 

@@ -29,14 +29,18 @@ enum {
   TSR_ALLOC_NO_COLLECT = 1u << 0,      /**< not at a safepoint: never collects; lets the heap grow
                                             instead; NULL, and no callback, when that is not enough */
   TSR_ALLOC_NO_OOM_CALLBACK = 1u << 1, /**< NULL without calling out_of_memory */
-  TSR_ALLOC_OVERCOMMIT = 1u << 2       /**< pass the heap's maximum; refused in this version */
+  TSR_ALLOC_OVERCOMMIT =
+      1u << 2 /**< must not fail: never collects, lets the heap grow, and passes its
+                                            maximum where that is not enough; NULL, and no callback, only
+                                            where the system or the reserved address space has no more */
 };
 
 /**
  * Allocates `size` bytes such that (result + offset) % align == 0.
  *
  * @param size       a multiple of the object alignment, not zero. Default placement sends sizes
- *                   above TSR_MAX_INLINE_BYTES to the large space
+ *                   above TSR_MAX_INLINE_BYTES to the large space, and so do the others: what is
+ *                   immortal there stays so
  * @param align      a power of two up to TSR_MAX_ALIGN; less than the object alignment means that,
  *                   and then the offset does not matter.
  *                   In default placement no more than the object's layout keeps after a move
@@ -53,9 +57,13 @@ TSR_API void *tsr_alloc_with(tsr_mutator *mutator, size_t size, size_t align, si
                              tsr_semantics semantics, uint32_t request, tsr_error *error);
 
 /**
- * The slow path of default placement, for code that has its own fast path. `pair` is the pair that
- * missed: one of the mutator's own, or a cached one; what is left in it is used or given up, and it
- * leaves holding the new buffer.
+ * The slow path, for code that has its own fast path. `pair` is the pair that missed: one of the
+ * mutator's own, whose placement then holds; or, for default placement, a registered one, or one that
+ * the VM's own resume_mutators sets to zero. What is left in it is used or given up, and it leaves
+ * holding the new buffer.
+ *
+ * Fatal misuse: a pair that still holds a buffer that a collection took back. It was copied, and not
+ * set to zero in resume_mutators; what was allocated from it since has overwritten memory of others.
  */
 TSR_API void *tsr_alloc_slow(tsr_mutator *mutator, tsr_bump_pointer *pair, size_t size,
                              size_t align, size_t offset, tsr_semantics semantics);
@@ -77,8 +85,8 @@ TSR_INLINE bool tsr_inline_size(size_t size) {
 
 /**
  * The fast path: bumps `pair`, or takes the slow path. For a constant size this is a load, an
- * add, a compare, a branch and a store; an exact fit hits. `pair` may be any pair for default
- * placement: `&mutator->bump[0]`, one found by offset, or a registered cached one.
+ * add, a compare, a branch and a store; an exact fit hits. `pair` may be one of the mutator's, whose
+ * placement it then is, or for default placement a cached one.
  */
 TSR_INLINE void *tsr_alloc_from(tsr_mutator *mutator, tsr_bump_pointer *pair, size_t size) {
   uintptr_t result = pair->cursor;
@@ -100,8 +108,8 @@ TSR_INLINE void *tsr_alloc_cached(tsr_mutator *mutator, tsr_bump_pointer *cached
   return tsr_alloc_from(mutator, cached, size);
 }
 
-/** By offset: `pair_offset` from tsr_allocator_mapping(), resolved once. Alignment and offset as
-    tsr_alloc(), but not checked while the fast path hits. */
+/** By offset: `pair_offset` from tsr_allocator_mapping(), resolved once for a placement. Alignment and
+    offset as tsr_alloc(), but not checked while the fast path hits. */
 TSR_INLINE void *tsr_alloc_by_offset(tsr_mutator *mutator, uint32_t pair_offset, size_t size,
                                      size_t align, size_t offset) {
   tsr_bump_pointer *pair = (tsr_bump_pointer *)(void *)((char *)mutator + pair_offset);
@@ -116,12 +124,49 @@ TSR_INLINE void *tsr_alloc_by_offset(tsr_mutator *mutator, uint32_t pair_offset,
   return tsr_alloc_slow(mutator, pair, size, align, offset, TSR_DEFAULT);
 }
 
-/** tsr_post_alloc() for the inline path: nothing to do for an object that a bump buffer served. */
+/** tsr_post_alloc() for the inline path: nothing to do for an object that a bump buffer served, unless
+    it is a leaf. */
 TSR_INLINE void tsr_post_alloc_default(tsr_mutator *mutator, void *object, size_t size) {
   if (size > TSR_MAX_INLINE_BYTES) {
     (void)tsr_post_alloc(mutator, (tsr_ref)object, size, TSR_DEFAULT);
   }
 }
+
+/**
+ * Trims an object's end. First this call, while the object's layout still tells its size; then, with no
+ * safepoint in between, the VM stores the smaller length, so that the layout tells `new_size`. What lay
+ * behind the new end is gone at once. Its memory comes back: whole blocks of a large object, and the end of
+ * the mutator's newest object, at once; in default placement with the next collection; else with
+ * the next sweep, so never under a plan that does not collect.
+ *
+ * @param new_size  a multiple of the object alignment, at least the layout's fixed part, at most the
+ *                  object's size; the same size changes nothing
+ * Errors, with nothing changed: no object of this heap, or no such size (TSR_INVALID_ARGUMENT); the
+ * object is sealed (TSR_BUSY).
+ * Thread: the mutator's own, in managed code, no other thread using the object. Collects: never.
+ */
+TSR_API tsr_status tsr_shrink(tsr_mutator *mutator, tsr_ref object, size_t new_size,
+                              tsr_error *error);
+
+/**
+ * Seals an object that was allocated with TSR_READ_ONLY or TSR_CODE, after tsr_post_alloc(): its pages
+ * can be read and no longer written; with TSR_CODE they can be executed. A store into it from then on
+ * is a fault of the program; through the write barrier it is reported first. The collector
+ * opens the pages for itself, mutators stopped, when it reaches the object, unless that is a leaf.
+ * Sealing code flushes the instruction cache.
+ *
+ * The object keeps whole pages for itself: sealing is for code and for what many processes share, not
+ * for single constants.
+ * Errors, with nothing changed: allocated without these flags (TSR_INVALID_ARGUMENT); sealed already
+ * (TSR_BUSY); the system refuses such pages, or another mapping (TSR_OUT_OF_MEMORY).
+ * Thread: a mutator's, in managed code. Collects: never.
+ */
+TSR_API tsr_status tsr_seal(tsr_mutator *mutator, tsr_ref object, tsr_error *error);
+
+/** Takes the seal of a code object back, so that it can be patched: writable, not executable. Errors as
+    tsr_seal(); an object without TSR_CODE stays sealed (TSR_UNSUPPORTED), one that is not sealed is
+    TSR_BUSY. No thread may be executing it. */
+TSR_API tsr_status tsr_unseal(tsr_mutator *mutator, tsr_ref object, tsr_error *error);
 
 #ifdef __cplusplus
 }

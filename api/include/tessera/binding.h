@@ -86,16 +86,16 @@ typedef struct tsr_binding {
   /** TSR_LAYOUT_BY_CALLBACK: index of the object's layout. World stopped or not; may not allocate. */
   uint32_t (*layout_of)(void *vm, tsr_ref object);
 
-  /** Reports roots of one mutator through roots.h's tsr_visit_slots(). World stopped; may not allocate.
-      Default: none. */
+  /** Reports roots of one mutator through roots.h's tsr_visit_slots(). World stopped; may not allocate. May come
+      several times in a pause: the verifier asks too. Default: none. */
   void (*scan_mutator_roots)(void *vm, tsr_mutator *mutator, tsr_visitor *visitor);
-  /** Reports roots that belong to no mutator. World stopped; may not allocate. Default: none. */
+  /** Reports roots that belong to no mutator. As scan_mutator_roots. */
   void (*scan_heap_roots)(void *vm, tsr_visitor *visitor);
 
   /**
    * The three below replace Tessera's own cooperative safepoints; give all three or none.
    *
-   * stop_all_mutators: called by the mutator `self` that triggers a collection; returns when every
+   * stop_all_mutators: called by the mutator `self` that collects, enumerates, verifies or forks; returns when every
    * other mutator of the heap has stopped at a safepoint or is in native code, and keeps them so.
    */
   void (*stop_all_mutators)(void *vm, tsr_heap *heap, tsr_mutator *self);

@@ -21,8 +21,7 @@ extern "C" {
  * Errors (NULL, nothing left behind): a binding of another ABI or size; an impossible reference
  * rule, layout source or layout; an unreadable option; an unknown plan (the message lists the known
  * ones); a plan that needs a capability that the binding lacks, or lacks what the binding needs; a
- * maximum below the minimum; an option whose mechanism this version does not have; the system
- * refusing address space or memory.
+ * maximum below the minimum; the system refusing address space or memory.
  *
  * @param binding  must outlive the heap
  * @param vm       handed to every callback
@@ -76,6 +75,20 @@ typedef void (*tsr_object_callback)(void *context, tsr_ref object, size_t size_b
  */
 TSR_API tsr_status tsr_enumerate_objects(tsr_mutator *mutator, tsr_object_callback callback,
                                          void *context, tsr_error *error);
+
+/**
+ * Checks the whole heap, with the world stopped: that every object is well formed, lies in a block in
+ * use and is not forwarded; that every reference that can be reached from the roots leads to the start
+ * of an object; that no bump pair is left over from before a collection; that the spaces' tables
+ * agree with the objects. TSR_CORRUPT with the first violation: its rule, object, layout, slot, and
+ * as much as the message holds of the root and path that lead there. With TESSERA_VERIFY=1 the same
+ * check runs before and after every collection, prints all of what it finds and aborts.
+ *
+ * Takes memory beyond the heap's maximum: a 32nd of the heap's range, and 32 to 64 bytes for each
+ * object reached. TSR_OUT_OF_MEMORY where the system has none. TSR_MISMATCH as tsr_enumerate_objects().
+ * Thread: the mutator's own, in managed code. Collects: no, but is a safepoint.
+ */
+TSR_API tsr_status tsr_heap_verify(tsr_mutator *mutator, tsr_error *error);
 
 /** Times of one kind, in nanoseconds. Percentiles are within 4 % above the true value. */
 typedef struct tsr_times {

@@ -37,7 +37,7 @@ typedef struct tsr_bump_pointer {
  * offsets, which tsr_facts repeats as data.
  */
 struct tsr_mutator {
-  tsr_bump_pointer bump[TSR_BUMP_POINTERS]; /**< [0] is default placement, in every plan */
+  tsr_bump_pointer bump[TSR_BUMP_POINTERS]; /**< by placement; [TSR_LARGE] stays empty */
   uint32_t poll;     /**< not zero: call tsr_safepoint(). Written by the collecting thread at any
                               time; read relaxed by the mutator */
   uint32_t reserved; /**< zero */
@@ -70,7 +70,7 @@ TSR_API tsr_status tsr_bind_mutator_in(tsr_heap *heap, tsr_mutator *storage, voi
 
 /**
  * Ends a mutator: its buffers are retired, its registered pairs are set to zero, its handle scopes go.
- * TSR_BUSY, and nothing happens, where handle scopes are still open.
+ * TSR_BUSY, and nothing happens, where handle scopes are still open and hold a handle.
  * Thread: the mutator's own, in managed code. Collects: never; is a safepoint.
  */
 TSR_API tsr_status tsr_unbind_mutator(tsr_mutator *mutator, tsr_error *error);
@@ -92,7 +92,7 @@ TSR_API tsr_status tsr_unregister_bump_pointer(tsr_mutator *mutator, tsr_bump_po
 
 /** How a placement is served. */
 typedef enum tsr_allocator_kind {
-  TSR_ALLOCATOR_NONE = 0, /**< the plan refuses this placement */
+  TSR_ALLOCATOR_NONE = 0, /**< no such semantics */
   TSR_ALLOCATOR_BUMP,     /**< inline: cursor and limit at `pair_offset` */
   TSR_ALLOCATOR_CALL      /**< no fast path: call tsr_alloc() */
 } tsr_allocator_kind;
@@ -118,13 +118,13 @@ typedef struct tsr_facts {
   uint32_t cursor_offset;  /**< of cursor and limit in tsr_bump_pointer */
   uint32_t limit_offset;
   uint32_t moves_objects; /**< 1: references must be reloaded after a safepoint */
-  uint32_t uses_barrier;  /**< 1: the plan arms objects; 0: the test never fires */
+  uint32_t uses_barrier;  /**< 1: the plan arms objects; 0: only sealed objects are armed */
   uint32_t
       large_born_armed; /**< 1: stores into a new large object use the barrier from the start */
   uint32_t
       barrier_preserves; /**< 1: barrier_entry keeps general and xmm registers; 0: plain C call */
   tsr_allocator_info allocators[TSR_PLACEMENTS];
-  /** Slow path of default placement: the arguments and result of tsr_alloc_slow(). A plain C call. */
+  /** Slow path of every pair: the arguments and result of tsr_alloc_slow(). A plain C call. */
   void *(*alloc_entry)(tsr_mutator *, tsr_bump_pointer *, size_t size, size_t align, size_t offset,
                        tsr_semantics);
   /** Slow path of the barrier: the arguments of tsr_write_barrier_slow(). */
@@ -138,7 +138,7 @@ TSR_API void tsr_heap_facts(const tsr_heap *heap, tsr_facts *facts);
 
 /**
  * Which allocator serves a semantics; resolve once, then use the offset. TSR_ALLOCATOR_NONE for a
- * placement or flag that the plan refuses. Any thread; never collects.
+ * value that is no semantics. Any thread; never collects.
  */
 TSR_API tsr_allocator_info tsr_allocator_mapping(const tsr_heap *heap, tsr_semantics semantics);
 

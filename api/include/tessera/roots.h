@@ -81,7 +81,8 @@ typedef enum tsr_root_kind {
 
 /**
  * Registers `count` consecutive slots, a global variable or a table, as roots. They are read at
- * every collection until removed. `name` (may be NULL; copied, at most 47 bytes kept) is for snapshots.
+ * every collection until removed. `name` (may be NULL; copied, at most 47 bytes kept) is for the
+ * verifier's reports and for snapshots.
  * Errors: NULL or misaligned memory, a count of 0, an overlap with a registered range (TSR_BUSY), ambiguous (TSR_UNSUPPORTED), no memory. Thread: any that may touch the slots; never collects.
  */
 TSR_API tsr_status tsr_root_add(tsr_heap *heap, tsr_slot *first, size_t count, tsr_root_kind kind,
@@ -104,7 +105,7 @@ typedef struct tsr_native_stack {
    * a slot that it changes below. A minor collection may then skip that part.
    */
   tsr_slot **clean_below;
-  const char *name; /**< for snapshots; may be NULL */
+  const char *name; /**< for the verifier's reports and for snapshots; may be NULL */
 } tsr_native_stack;
 
 /** Registers a stack. Errors: no place for the top, a top below the base, registered already (TSR_BUSY), no

@@ -5,8 +5,9 @@
  * A mutator is in *managed* code (it may touch the heap, and a collection waits for it) or in
  * *native* code (it may not touch the heap, and a collection does not wait). Entering and leaving
  * native code is one sequentially consistent exchange on one state word and a load of the poll flag.
- * In native code tsr_collect(), tsr_enumerate_objects(), registering pairs and the slow path of allocation
- * answer TSR_BUSY; fast paths do not look.
+ * In native code tsr_collect(), tsr_enumerate_objects(), tsr_heap_verify(), tsr_fork_prepare(), tsr_shrink(),
+ * tsr_seal(), tsr_unseal(), registering pairs and the slow path of allocation answer TSR_BUSY; fast paths do
+ * not look.
  * A thread with mutators in several heaps is in managed code of at most one of them while it may block,
  * allocate or collect; otherwise two collections can wait for each other.
  * A VM with its own threads replaces the protocol through the three callbacks of its binding.

@@ -111,7 +111,8 @@ typedef enum tsr_status {
   TSR_OUT_OF_MEMORY,    /**< the heap's maximum, or the system, leaves no room; nothing changed */
   TSR_UNSUPPORTED,      /**< well-formed, but this version or this plan has no such mechanism */
   TSR_BUSY,             /**< refused in this state: mutators bound, identity bound twice, ... */
-  TSR_MISMATCH          /**< ABI, structure size or capability does not fit */
+  TSR_MISMATCH,         /**< ABI, structure size or capability does not fit */
+  TSR_CORRUPT           /**< the heap breaks a rule: what tsr_heap_verify() found */
 } tsr_status;
 
 /** Name of a status, such as "TSR_BUSY". Any thread; never collects. */
@@ -127,19 +128,22 @@ typedef struct tsr_error {
 } tsr_error;
 
 /**
- * What an allocation asks for: one placement, plus flags.
+ * What an allocation asks for: one placement, plus flags. Every plan serves all of them.
  */
 enum {
   TSR_DEFAULT = 0,    /**< wherever the plan likes; may move */
   TSR_LARGE = 1,      /**< the large space: own blocks, never moves */
-  TSR_IMMORTAL = 2,   /**< never freed, never moves */
+  TSR_IMMORTAL = 2,   /**< never freed, never moves, and keeps alive what it refers to */
   TSR_NON_MOVING = 3, /**< freed when unreachable, never moves */
   TSR_PLACEMENTS = 4,
   TSR_PLACEMENT_MASK = 0x0f,
 
-  TSR_LEAF = 0x10,     /**< holds no references */
-  TSR_CODE = 0x20,     /**< holds machine code */
-  TSR_READ_ONLY = 0x40 /**< will be sealed after it is initialised */
+  TSR_LEAF = 0x10, /**< holds no references, whatever its layout says: never scanned. Takes effect
+                            in tsr_post_alloc() */
+  TSR_CODE = 0x20, /**< holds machine code: has pages of its own, so it never moves;
+                            tsr_seal() makes them executable */
+  TSR_READ_ONLY =
+      0x40 /**< has pages of its own, so it never moves; tsr_seal() write-protects them */
 };
 typedef uint32_t tsr_semantics;
 

@@ -1,0 +1,147 @@
+/*
+ * New objects, trimmed objects, sealed objects.
+ */
+#include "core/alloc/objects.h"
+
+#include <string.h>
+
+#include "core/alloc/bump.h"
+#include "core/object/layout.h"
+#include "core/os/error.h"
+#include "core/space/seal.h"
+
+tsr_status object_declare(tsr_mutator *mutator, tsr_ref object, size_t bytes,
+                          tsr_semantics semantics, tsr_error *error) {
+  tsr_status status = new_object_check(mutator->heap, object, bytes, semantics, error);
+  if (status != TSR_OK) return status;
+  if ((semantics & TSR_LEAF) != 0) header_set_gc_bits(object, GC_LEAF);
+  return TSR_OK;
+}
+
+/* ---- an object that a call names -------------------------------------------------------------------- */
+
+/* The space of the block where an object may begin; BLOCK_UNCOMMITTED: none can begin there. */
+static enum block_space object_space(const tsr_heap *heap, tsr_ref object) {
+  uintptr_t address = (uintptr_t)object;
+  if ((address & (heap->object_align - 1)) != 0) return BLOCK_UNCOMMITTED;
+  enum block_space space = block_map_space_of(&heap->blocks, address);
+  return space <= BLOCK_FREE || space == BLOCK_LARGE_REST ? BLOCK_UNCOMMITTED : space;
+}
+
+/* Checks a mutator and an object that it names, and finds the object's size. */
+static tsr_status object_check(const tsr_mutator *mutator, tsr_ref object, const char *function,
+                               size_t *bytes, tsr_error *error) {
+  const tsr_heap *heap = mutator->heap;
+  tsr_status status = mutator_check_managed(mutator, function, error);
+  if (status != TSR_OK) return status;
+  const layout *l = NULL;
+  if (object_space(heap, object) != BLOCK_UNCOMMITTED && header_load(object) != 0) {
+    l = layout_of(heap->layouts, object);
+  }
+  if (l == NULL) {
+    return error_set(error, TSR_INVALID_ARGUMENT, "%s: %p is no object of this heap", function,
+                     (void *)object);
+  }
+  *bytes = layout_object_bytes(heap, l, object);
+  return TSR_OK;
+}
+
+/* ---- shrinking --------------------------------------------------------------------------------------- */
+
+static void object_cut(tsr_mutator *mutator, tsr_ref object, enum block_space space,
+                       size_t old_bytes, size_t bytes) {
+  tsr_heap *heap = mutator->heap;
+  uintptr_t tail = (uintptr_t)object + bytes;
+  if (space == BLOCK_LARGE) {
+    large_space_shrink(&heap->spaces->large, object, bytes);
+    return;
+  }
+  memset((void *)tail, 0, old_bytes - bytes);
+  if (bump_cut_last(mutator, (uintptr_t)object + old_bytes, tail)) return;
+  if (space == BLOCK_ARENA || space == BLOCK_SEALED) {
+    arena_shrink(spaces_arena_of(heap, tail), tail);
+  }
+}
+
+/* The least size that an object of this layout can have. */
+static size_t object_least_bytes(const tsr_heap *heap, tsr_ref object) {
+  size_t bytes = layout_of(heap->layouts, object)->fixed_bytes;
+  size_t least = bytes < TSR_GRANULE ? TSR_GRANULE : bytes;
+  return (least + heap->object_align - 1) & ~(heap->object_align - 1);
+}
+
+tsr_status object_shrink(tsr_mutator *mutator, tsr_ref object, size_t new_bytes, tsr_error *error) {
+  tsr_heap *heap = mutator->heap;
+  size_t bytes = 0;
+  tsr_status status = object_check(mutator, object, "tsr_shrink", &bytes, error);
+  if (status != TSR_OK) return status;
+  size_t least = object_least_bytes(heap, object);
+  if (new_bytes > bytes || new_bytes < least || (new_bytes & (heap->object_align - 1)) != 0) {
+    return error_set(
+        error, TSR_INVALID_ARGUMENT,
+        "tsr_shrink: the object at %p has %zu bytes and cannot have %zu: the new size is "
+        "a multiple of %zu from %zu to the old one, and the new length is stored afterwards",
+        (void *)object, bytes, new_bytes, heap->object_align, least);
+  }
+  if (seal_is_closed(heap, object)) {
+    return error_set(error, TSR_BUSY, "tsr_shrink: the object at %p is sealed", (void *)object);
+  }
+  if (new_bytes < bytes) object_cut(mutator, object, object_space(heap, object), bytes, new_bytes);
+  return TSR_OK;
+}
+
+/* ---- sealing ------------------------------------------------------------------------------------------- */
+
+static tsr_status object_check_sealable(const tsr_mutator *mutator, tsr_ref object,
+                                        const char *function, size_t *bytes, tsr_error *error) {
+  tsr_status status = object_check(mutator, object, function, bytes, error);
+  if (status != TSR_OK || seal_is_possible(mutator->heap, object)) return status;
+  return error_set(error, TSR_INVALID_ARGUMENT,
+                   "%s: the object at %p was allocated without TSR_READ_ONLY and TSR_CODE",
+                   function, (void *)object);
+}
+
+static unsigned char *object_gc_byte(tsr_ref object) {
+  return (unsigned char *)object + TSR_GC_BYTE_OFFSET;
+}
+
+tsr_status object_seal(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
+  tsr_heap *heap = mutator->heap;
+  size_t bytes = 0;
+  tsr_status status = object_check_sealable(mutator, object, "tsr_seal", &bytes, error);
+  if (status != TSR_OK) return status;
+  if (seal_is_closed(heap, object)) {
+    return error_set(error, TSR_BUSY, "tsr_seal: the object at %p is sealed already",
+                     (void *)object);
+  }
+  /* Armed for good: the write barrier's slow path says what is wrong before the store faults. */
+  os_atomic_byte_change(object_gc_byte(object), GC_ARMED, 0);
+  if (seal_close(heap, object, bytes)) return TSR_OK;
+  os_atomic_byte_change(object_gc_byte(object), 0, GC_ARMED);
+  return error_set(error, TSR_OUT_OF_MEMORY,
+                   "tsr_seal: the system refuses to protect the pages of the object at %p: the "
+                   "process has too many mappings, or may not have executable memory",
+                   (void *)object);
+}
+
+tsr_status object_unseal(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
+  tsr_heap *heap = mutator->heap;
+  size_t bytes = 0;
+  tsr_status status = object_check_sealable(mutator, object, "tsr_unseal", &bytes, error);
+  if (status != TSR_OK) return status;
+  if (!seal_is_closed(heap, object)) {
+    return error_set(error, TSR_BUSY, "tsr_unseal: the object at %p is not sealed", (void *)object);
+  }
+  if (!seal_is_code(heap, object)) {
+    return error_set(error, TSR_UNSUPPORTED,
+                     "tsr_unseal: the object at %p is read-only, and stays sealed", (void *)object);
+  }
+  if (!seal_open(heap, object, bytes)) {
+    return error_set(error, TSR_OUT_OF_MEMORY,
+                     "tsr_unseal: the system refuses to make the pages of the object at %p "
+                     "writable: the process has too many mappings",
+                     (void *)object);
+  }
+  os_atomic_byte_change(object_gc_byte(object), 0, GC_ARMED);
+  return TSR_OK;
+}

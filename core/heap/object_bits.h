@@ -1,0 +1,64 @@
+/*
+ * Two bits for each granule of the heap's range, in two bitmaps at a fixed shift from its base: what
+ * lies where in the blocks of arenas, without a look at them [design: object-bits].
+ *
+ *     start mark
+ *       0    0    goes on from before
+ *       0    1    a free run starts here
+ *       1    0    an object starts here, not reached yet
+ *       1    1    an object starts here, and the tracer has reached it
+ *
+ * So a sweep is two operations on each pair of words (LuaJIT's arenas have the same four states,
+ * M. Pall's notes on its new collector). Words are committed with the first block that needs them.
+ */
+#ifndef CORE_HEAP_OBJECT_BITS_H
+#define CORE_HEAP_OBJECT_BITS_H
+
+#include <tessera/types.h>
+
+#include "core/heap/block.h"
+#include "core/memory/provider.h"
+
+#define BLOCK_GRANULES   ((uint32_t)(BLOCK_BYTES / TSR_GRANULE))
+#define BLOCK_BIT_WORDS  (BLOCK_GRANULES / 64)
+#define OBJECT_BIT_SHIFT 3 /* bytes to granules */
+
+typedef struct object_bits {
+  memory_account *account;
+  uintptr_t heap_base;
+  uint64_t *starts, *marks;
+  size_t reserved_bytes; /* of each */
+  memory_table
+      covered; /* a byte per page of either bitmap: committed; under the heap's admission lock */
+} object_bits;
+
+/* False: the system refuses address space. */
+bool object_bits_create(object_bits *bits, memory_account *account, uintptr_t heap_base,
+                        uint32_t block_count);
+void object_bits_destroy(object_bits *bits);
+
+/* Makes a block's words usable, and clears them. Under the heap's admission lock. False: no memory. */
+bool object_bits_cover(object_bits *bits, uint32_t block_index, memory_allowance allowance);
+
+/* The words of a block. */
+static inline uint64_t *object_bits_of(uint64_t *bitmap, uint32_t block_index) {
+  return bitmap + (size_t)block_index * BLOCK_BIT_WORDS;
+}
+
+static inline size_t object_bit_index(const object_bits *bits, uintptr_t address) {
+  return (address - bits->heap_base) >> OBJECT_BIT_SHIFT;
+}
+
+static inline bool object_bit_get(const uint64_t *bitmap, size_t index) {
+  return ((bitmap[index / 64] >> (index % 64)) & 1) != 0;
+}
+
+static inline void object_bit_set(uint64_t *bitmap, size_t index) {
+  bitmap[index / 64] |= (uint64_t)1 << (index % 64);
+}
+
+static inline void object_bit_clear(uint64_t *bitmap, size_t index) {
+  bitmap[index / 64] &= ~((uint64_t)1 << (index % 64));
+}
+
+#endif

@@ -1,0 +1,483 @@
+/*
+ * The verifier.
+ *
+ * A fault found while walking, such as an overwritten header, does not end the search at once: the
+ * trace goes on until it comes to the object, because the path there is what helps to find who
+ * did it. References into the rest of a block that could not be walked are let pass meanwhile.
+ */
+#include "core/verify/verify.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/object/layout.h"
+#include "core/object/reference.h"
+#include "core/os/error.h"
+#include "core/os/memory.h"
+#include "core/space/seal.h"
+#include "core/space/spaces.h"
+
+#define REPORT_BYTES      2048
+#define PATH_MOST         12 /* objects of a path that are printed */
+#define SCAN_SLOTS        64
+#define REACHED_FROM_ROOT UINT64_MAX
+
+/* An object that was reached, and where from. */
+typedef struct reached {
+  tsr_ref object;
+  uint64_t parent;  /* index of the object that refers to it, or REACHED_FROM_ROOT */
+  const char *root; /* from a root: its kind and name */
+  const char *name;
+} reached;
+
+struct verifier {
+  tsr_heap *heap;
+  memory_account account;
+  uint64_t *starts,
+      *seen; /* a bit per granule of the range: an object begins here; it was reached */
+  size_t bitmap_bytes;
+  reached *queue;
+  size_t queue_count, queue_capacity;
+  bool no_memory;
+
+  /* The first fault. */
+  const char *rule; /* NULL: none yet */
+  tsr_ref
+      object; /* the object that breaks it, or holds the slot that does; NULL: a root does, or a block */
+  uintptr_t bad_block;
+  const tsr_slot *slot;
+  uint64_t word;           /* in the slot */
+  uint32_t unwalked_block; /* the block that could not be walked to its end, or BLOCK_NONE */
+  bool traced;             /* the path is known: `culprit` leads to it */
+  reached culprit;
+  char report[REPORT_BYTES];
+};
+
+/* ---- opening ---------------------------------------------------------------------------------------- */
+
+static uint64_t *verifier_bitmap(size_t bytes) {
+  uint64_t *bitmap = os_memory_reserve(bytes, TSR_MAX_ALIGN);
+  if (bitmap == NULL) return NULL;
+  if (os_memory_commit(bitmap, bytes)) return bitmap;
+  os_memory_release(bitmap, bytes);
+  return NULL;
+}
+
+struct verifier *verifier_create(tsr_heap *heap) {
+  struct verifier *v = calloc(1, sizeof *v);
+  if (v == NULL) return NULL;
+  v->heap = heap;
+  memory_account_open(&v->account, SIZE_MAX);
+  v->bitmap_bytes = heap->bits.reserved_bytes;
+  v->starts = verifier_bitmap(v->bitmap_bytes);
+  if (v->starts == NULL) goto no_starts;
+  v->seen = verifier_bitmap(v->bitmap_bytes);
+  if (v->seen == NULL) goto no_seen;
+  return v;
+
+no_seen:
+  os_memory_release(v->starts, v->bitmap_bytes);
+no_starts:
+  free(v);
+  return NULL;
+}
+
+void verifier_destroy(struct verifier *v) {
+  if (v == NULL) return;
+  segment_release(&v->account, MEMORY_INSTANCE, v->queue, v->queue_capacity * sizeof *v->queue);
+  os_memory_release(v->seen, v->bitmap_bytes);
+  os_memory_release(v->starts, v->bitmap_bytes);
+  free(v);
+}
+
+tsr_status verifier_open(tsr_heap *heap, tsr_error *error) {
+  if (!heap->verifies) return TSR_OK;
+  heap->verifier = verifier_create(heap);
+  if (heap->verifier != NULL) return TSR_OK;
+  return error_set(error, TSR_OUT_OF_MEMORY, "verify: the system has no memory for the verifier");
+}
+
+void verifier_close(tsr_heap *heap) {
+  verifier_destroy(heap->verifier);
+  heap->verifier = NULL;
+}
+
+/* ---- faults ------------------------------------------------------------------------------------------- */
+
+static void fault_in_object(struct verifier *v, tsr_ref object, const char *rule) {
+  if (v->rule != NULL) return;
+  v->rule = rule;
+  v->object = object;
+}
+
+/* What a slot holds is wrong; `from` says whose slot it is. */
+static void fault_in_slot(struct verifier *v, reached from, const tsr_slot *slot,
+                          const char *rule) {
+  if (v->rule != NULL) return;
+  v->rule = rule;
+  v->object = from.object;
+  v->slot = slot;
+  v->word = slot->word;
+  v->culprit = from;
+  v->traced = true;
+}
+
+/* ---- objects that were reached --------------------------------------------------------------------------- */
+
+static size_t bit_of(const struct verifier *v, uintptr_t address) {
+  return object_bit_index(&v->heap->bits, address);
+}
+
+static void queue_push(struct verifier *v, reached next) {
+  if (v->queue_count == v->queue_capacity) {
+    size_t capacity = v->queue_capacity == 0 ? 1024 : 2 * v->queue_capacity;
+    reached *grown = segment_grow(&v->account, MEMORY_INSTANCE, v->queue,
+                                  v->queue_capacity * sizeof *grown, capacity * sizeof *grown);
+    if (grown == NULL) {
+      v->no_memory = true;
+      return;
+    }
+    v->queue = grown;
+    v->queue_capacity = capacity;
+  }
+  v->queue[v->queue_count++] = next;
+}
+
+static void reach(struct verifier *v, reached next) {
+  size_t bit = bit_of(v, (uintptr_t)next.object);
+  if (object_bit_get(v->seen, bit)) return;
+  object_bit_set(v->seen, bit);
+  queue_push(v, next);
+}
+
+/* ---- walking the blocks: which objects there are --------------------------------------------------------- */
+
+/* What is wrong with an object that has `room` bytes up to the end of its place; its size if nothing is. */
+static const char *object_fault(const tsr_heap *heap, tsr_ref object, size_t room, size_t *bytes) {
+  uint64_t header = header_load(object);
+  unsigned gc = header_gc_byte(header);
+  if ((gc & GC_FORWARD_BITS) != 0) return "no object is forwarded outside a collection";
+  const layout *l = layout_of(heap->layouts, object);
+  if (l == NULL) return "an object's header names a registered layout";
+  *bytes = layout_object_bytes(heap, l, object);
+  if (*bytes == 0 || *bytes > room) return "an object lies in its block, or its blocks, as a whole";
+  if ((((uintptr_t)object + l->align_offset) & (l->align - 1)) != 0) {
+    return "an object has the alignment that its layout promises";
+  }
+  if ((gc & GC_ARMED) != 0 && !heap->plan->barrier->arms_objects &&
+      !seal_is_closed((tsr_heap *)(uintptr_t)heap, object)) {
+    return "only sealed objects are armed under a plan without a barrier: the GC byte belongs to "
+           "the "
+           "collector";
+  }
+  if ((gc & (GC_AGE_BITS | GC_HASH_BITS)) != 0) {
+    return "no plan of this version sets age or hash bits: the GC byte belongs to the collector";
+  }
+  return NULL;
+}
+
+/* Notes an object, which is a root where it is immortal; returns its size, or 0 where it is broken. */
+static size_t walk_object(struct verifier *v, tsr_ref object, size_t room, bool immortal) {
+  size_t bytes = 0;
+  const char *fault = object_fault(v->heap, object, room, &bytes);
+  object_bit_set(v->starts, bit_of(v, (uintptr_t)object));
+  if (immortal && fault == NULL) {
+    reach(v, (reached){.object = object, .parent = REACHED_FROM_ROOT, .root = "immortal object"});
+  }
+  if (fault == NULL) return bytes;
+  if (v->rule == NULL) v->unwalked_block = block_map_index(&v->heap->blocks, (uintptr_t)object);
+  fault_in_object(v, object, fault);
+  return 0;
+}
+
+static void walk_copied(struct verifier *v, uint32_t index) {
+  const block_map *map = &v->heap->blocks;
+  uintptr_t at = block_map_start(map, index);
+  uintptr_t end = at + block_map_at(map, index)->top_bytes;
+  for (; at < end; at += TSR_GRANULE) {
+    if (header_load((tsr_ref)at) == 0) continue;
+    size_t bytes = walk_object(v, (tsr_ref)at, end - at, false);
+    if (bytes == 0) return;
+    at += bytes - TSR_GRANULE;
+  }
+}
+
+static void walk_arena(struct verifier *v, uint32_t index) {
+  const tsr_heap *heap = v->heap;
+  const uint64_t *starts = heap->bits.starts;
+  uintptr_t at = block_map_start(&heap->blocks, index);
+  uintptr_t end = at + BLOCK_BYTES;
+  bool immortal = spaces_arena_of(heap, at)->immortal;
+  while ((at = arena_next_object(heap, starts, starts, at, end)) < end) {
+    size_t bytes = walk_object(v, (tsr_ref)at, end - at, immortal);
+    if (bytes == 0) return;
+    uintptr_t next = arena_next_object(heap, starts, starts, at + TSR_GRANULE, end);
+    if (next < at + bytes) {
+      fault_in_object(v, (tsr_ref)at, "no object of an arena begins within another");
+    }
+    at = next;
+  }
+}
+
+static void walk_block(struct verifier *v, uint32_t index, enum block_space space) {
+  const tsr_heap *heap = v->heap;
+  memset(object_bits_of(v->starts, index), 0, BLOCK_BIT_WORDS * sizeof(uint64_t));
+  memset(object_bits_of(v->seen, index), 0, BLOCK_BIT_WORDS * sizeof(uint64_t));
+  switch (space) {
+  case BLOCK_ARENA:
+  case BLOCK_SEALED:
+    walk_arena(v, index);
+    return;
+  case BLOCK_LARGE: {
+    tsr_ref object = large_space_object(&heap->spaces->large, index);
+    if (header_load(object) == 0) return; /* allocated, and not initialised yet */
+    bool immortal = (block_map_at(&heap->blocks, index)->flags & BLOCK_IMMORTAL) != 0;
+    walk_object(v, object, large_space_room(&heap->spaces->large, object), immortal);
+    return;
+  }
+  case BLOCK_LARGE_REST:
+    return;
+  default:
+    walk_copied(v, index);
+    return;
+  }
+}
+
+void verifier_begin(struct verifier *v) {
+  const block_map *map = &v->heap->blocks;
+  v->queue_count = 0;
+  v->no_memory = false;
+  v->rule = NULL;
+  v->object = NULL;
+  v->bad_block = 0;
+  v->slot = NULL;
+  v->traced = false;
+  v->unwalked_block = BLOCK_NONE;
+  for (uint32_t i = 0; i < block_map_extent(map); i++) {
+    enum block_space space = (enum block_space)block_map_spaces(map)[i];
+    if (space > BLOCK_FREE) walk_block(v, i, space);
+  }
+  for (unsigned i = 0; i < ARENAS; i++) {
+    uint32_t at_block = 0;
+    const char *fault = arena_fault(&v->heap->spaces->arenas[i], &at_block);
+    if (fault == NULL || v->rule != NULL) continue;
+    v->rule = fault;
+    v->bad_block = block_map_start(map, at_block);
+    return;
+  }
+}
+
+/* ---- following references ----------------------------------------------------------------------------------- */
+
+/* Where a reference leads; NULL where that is the start of an object. */
+static const char *reference_fault(const struct verifier *v, uintptr_t address) {
+  if (block_map_space_of(&v->heap->blocks, address) <= BLOCK_FREE) {
+    return "a reference leads into a block that is in use: this one is free, or never was";
+  }
+  if (address % TSR_GRANULE != 0 || !object_bit_get(v->starts, bit_of(v, address))) {
+    return "a reference leads to the start of an object";
+  }
+  return NULL;
+}
+
+/* One slot of the object `from`, whose index in the queue is `parent`, or of a root. */
+static void visit_slot(struct verifier *v, reached from, uint64_t parent, const tsr_slot *slot) {
+  const tsr_heap *heap = v->heap;
+  const block_map *map = &heap->blocks;
+  uintptr_t address = reference_address(&heap->references, slot->word);
+  if (address - map->base >= (size_t)map->block_count * BLOCK_BYTES) return;
+  bool unwalked = block_map_index(map, address) == v->unwalked_block;
+  if (unwalked && (tsr_ref)address == v->object && !v->traced) {
+    v->traced = true;
+    v->slot = slot;
+    v->word = slot->word;
+    v->culprit = from;
+  }
+  if (unwalked) return;
+  const char *fault = reference_fault(v, address);
+  if (fault != NULL) {
+    fault_in_slot(v, from, slot, fault);
+    return;
+  }
+  bool root = parent == REACHED_FROM_ROOT;
+  reach(v, (reached){.object = (tsr_ref)address,
+                     .parent = parent,
+                     .root = root ? from.root : NULL,
+                     .name = root ? from.name : NULL});
+}
+
+void verifier_visit_roots(tsr_visitor *visitor, tsr_slot *first, size_t count) {
+  struct verifier *v = visitor->context;
+  reached from = {.parent = REACHED_FROM_ROOT, .root = visitor->root, .name = visitor->name};
+  for (size_t i = 0; i < count; i++)
+    visit_slot(v, from, REACHED_FROM_ROOT, &first[i]);
+}
+
+static void scan_bits(struct verifier *v, uint64_t parent, const tsr_slot *words, uint64_t bits) {
+  for (unsigned i = 0; bits != 0; i++, bits >>= 1) {
+    if ((bits & 1) != 0) visit_slot(v, v->queue[parent], parent, &words[i]);
+  }
+}
+
+static void scan_fixed(struct verifier *v, uint64_t parent, const layout *l) {
+  const tsr_slot *words = (const tsr_slot *)v->queue[parent].object;
+  if (l->wide_refs == NULL) {
+    scan_bits(v, parent, words, l->fixed_refs);
+    return;
+  }
+  for (uint32_t i = 0; i < l->wide_words; i++)
+    scan_bits(v, parent, words + 64 * (size_t)i, l->wide_refs[i]);
+}
+
+static void scan_array(struct verifier *v, uint64_t parent, const layout *l) {
+  tsr_ref object = v->queue[parent].object;
+  size_t stride = l->kind == TSR_LAYOUT_ELEMENTS ? l->element_bytes : sizeof(tsr_slot);
+  uint64_t refs = l->kind == TSR_LAYOUT_ELEMENTS ? l->element_refs : 1;
+  const char *at = (const char *)object + l->fixed_bytes;
+  const char *end = at + layout_array_bytes(l, object) / stride * stride;
+  for (; at < end; at += stride)
+    scan_bits(v, parent, (const tsr_slot *)(const void *)at, refs);
+}
+
+static void scan_custom(struct verifier *v, uint64_t parent, const layout *l) {
+  tsr_slot *slots[SCAN_SLOTS];
+  size_t position = 0;
+  while (position != TSR_SCAN_DONE) {
+    tsr_slot_buffer out = {slots, slots + SCAN_SLOTS};
+    position = l->scan(v->heap->vm, v->queue[parent].object, position, &out);
+    for (tsr_slot **slot = slots; slot < out.next; slot++)
+      visit_slot(v, v->queue[parent], parent, *slot);
+  }
+}
+
+static void scan_object(struct verifier *v, uint64_t index) {
+  tsr_ref object = v->queue[index].object;
+  const layout *l = layout_of(v->heap->layouts, object);
+  if (l == NULL || header_is_leaf(header_load(object))) return;
+  switch (l->kind) {
+  case TSR_LAYOUT_CUSTOM:
+    scan_custom(v, index, l);
+    return;
+  case TSR_LAYOUT_REFERENCES:
+  case TSR_LAYOUT_ELEMENTS:
+    scan_array(v, index, l);
+    scan_fixed(v, index, l);
+    return;
+  default:
+    scan_fixed(v, index, l);
+    return;
+  }
+}
+
+/* ---- the report ------------------------------------------------------------------------------------------------ */
+
+typedef struct text {
+  char *at;
+  size_t left;
+} text;
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+static void
+text_add(text *t, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  int length = vsnprintf(t->at, t->left, format, arguments);
+  va_end(arguments);
+  size_t used = length < 0 ? 0 : (size_t)length < t->left ? (size_t)length : t->left - 1;
+  t->at += used;
+  t->left -= used;
+}
+
+static void text_add_object(text *t, const struct verifier *v, tsr_ref object) {
+  const tsr_heap *heap = v->heap;
+  const layout *l = layout_of(heap->layouts, object);
+  if (l == NULL) {
+    text_add(t, "object %p (no known layout, first word 0x%016" PRIx64 ")", (void *)object,
+             header_load(object));
+    return;
+  }
+  text_add(t, "object %p (layout %s, %zu bytes)", (void *)object, l->name,
+           layout_object_bytes(heap, l, object));
+}
+
+static void text_add_root(text *t, const reached *first) {
+  bool named = first->name != NULL && *first->name != '\0';
+  text_add(t, "root %s%s%s%s", first->root, named ? " \"" : "", named ? first->name : "",
+           named ? "\"" : "");
+}
+
+/* From the root to the object that holds the slot, nearest last. */
+static void text_add_path(text *t, const struct verifier *v) {
+  const reached *path[PATH_MOST];
+  const reached *at = &v->culprit;
+  size_t count = 0, left_out = 0;
+  while (at->object != NULL) {
+    if (count < PATH_MOST) {
+      path[count++] = at;
+    } else {
+      left_out++;
+    }
+    if (at->parent == REACHED_FROM_ROOT) break;
+    at = &v->queue[at->parent];
+  }
+  text_add(t, "; path: ");
+  text_add_root(t, at);
+  if (left_out > 0) text_add(t, " -> %zu more objects", left_out);
+  while (count > 0) {
+    text_add(t, " -> ");
+    text_add_object(t, v, path[--count]->object);
+  }
+}
+
+static void report_write_fault(struct verifier *v) {
+  text t = {v->report, sizeof v->report};
+  text_add(&t, "broken: %s: ", v->rule);
+  if (v->bad_block != 0) {
+    text_add(&t, "block at 0x%" PRIxPTR, v->bad_block);
+    return;
+  }
+  if (v->object != NULL) {
+    text_add_object(&t, v, v->object);
+  } else {
+    text_add_root(&t, &v->culprit);
+  }
+  if (!v->traced) {
+    text_add(&t, "; no root leads there");
+    return;
+  }
+  text_add(&t, "; ");
+  if (v->culprit.object == NULL) {
+    text_add(&t, "slot at %p", (const void *)v->slot);
+  } else {
+    if (v->culprit.object != v->object) text_add(&t, "referred to from a ");
+    text_add(&t, "slot at offset %zu", (size_t)((uintptr_t)v->slot - (uintptr_t)v->culprit.object));
+  }
+  text_add(&t, " holds 0x%016" PRIx64, v->word);
+  text_add_path(&t, v);
+}
+
+tsr_status verifier_end(struct verifier *v, tsr_error *error) {
+  for (uint64_t i = 0; i < v->queue_count && (v->rule == NULL || (v->object != NULL && !v->traced));
+       i++)
+    scan_object(v, i);
+  if (v->rule != NULL) {
+    report_write_fault(v);
+    return error_set(error, TSR_CORRUPT, "verify: %s", v->report);
+  }
+  if (!v->no_memory) return TSR_OK;
+  return error_set(error, TSR_OUT_OF_MEMORY,
+                   "verify: the system has no memory to follow all references");
+}
+
+noreturn void verifier_abort(const struct verifier *v) {
+  const tsr_heap *heap = v->heap;
+  fprintf(stderr, "tessera: verify: %s (plan %s, %s)\n", v->report, heap->plan->name,
+          heap->phase == NULL ? "on request" : heap->phase);
+  fflush(stderr);
+  abort();
+}
