@@ -151,15 +151,17 @@ static bool allocation_failed_in_system(tsr_heap *heap, const allocation *a) {
 static void *allocate_fail(tsr_mutator *mutator, const allocation *a, bool calls_back,
                            tsr_error *error) {
   tsr_heap *heap = mutator->heap;
-  bool system = allocation_failed_in_system(heap, a);
+  bool overcommits = (a->request & TSR_ALLOC_OVERCOMMIT) != 0;
+  bool system = overcommits || allocation_failed_in_system(heap, a);
   tsr_oom oom = {.kind = system ? TSR_OOM_SYSTEM : TSR_OOM_HEAP,
                  .requested_bytes = a->bytes,
                  .committed_bytes = os_atomic_load(&heap->account.total.bytes),
                  .heap_max_bytes = heap->account.limit_bytes};
   error_set(error, TSR_OUT_OF_MEMORY, "no memory for %zu bytes: %s (%zu of %zu bytes committed)",
             oom.requested_bytes,
-            system ? "the system refused more below the heap's maximum"
-                   : "the heap's maximum is reached",
+            overcommits ? "the system, or the heap's address space, has no more"
+            : system    ? "the system refused more below the heap's maximum"
+                        : "the heap's maximum is reached",
             oom.committed_bytes, oom.heap_max_bytes);
   if (calls_back && heap->binding->out_of_memory != NULL) {
     heap->binding->out_of_memory(heap->vm, mutator, &oom);

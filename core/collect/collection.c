@@ -301,6 +301,19 @@ static tsr_status collection_examine_pairs(const tsr_heap *heap, tsr_error *erro
   return TSR_OK;
 }
 
+/* Whether every buffer could be walked. */
+static tsr_status collection_examine_buffers(const tsr_heap *heap, tsr_error *error) {
+  for (struct tsr_mutator_private *m = heap->collector->mutators; m != NULL; m = m->next) {
+    if (m->unwalkable == 0) continue;
+    return error_set(
+        error, TSR_CORRUPT,
+        "verify: broken: an object lies in its buffer as a whole: object %p, which mutator "
+        "%p has allocated",
+        (void *)m->unwalkable, (void *)m->mutator);
+  }
+  return TSR_OK;
+}
+
 static tsr_status collection_examine_once(tsr_heap *heap, tsr_error *error) {
   tsr_status status = collection_examine_pairs(heap, error);
   if (status != TSR_OK) return status;
@@ -311,7 +324,7 @@ static tsr_status collection_examine_once(tsr_heap *heap, tsr_error *error) {
   }
   status = collection_examine(heap, verifier, error);
   if (verifier != heap->verifier) verifier_destroy(verifier);
-  return status;
+  return status == TSR_OK ? collection_examine_buffers(heap, error) : status;
 }
 
 tsr_status collection_verify(tsr_mutator *self, tsr_error *error) {

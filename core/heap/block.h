@@ -39,8 +39,8 @@ enum block_flag {
   BLOCK_KEPT = 8,      /* copy: survivors stay in place because no destination could be had */
   BLOCK_IMMORTAL = 16, /* large: never freed, and a root */
   BLOCK_SEALABLE = 32, /* large: may be sealed */
-  BLOCK_SHRUNK = 128,  /* arena: the end of an object here is free from the next sweep on */
-  BLOCK_OPENED = 64    /* sealed pages were opened for the collector, and are to be closed again */
+  BLOCK_OPENED = 64,   /* sealed pages are open for the collector, in this pause */
+  BLOCK_SHRUNK = 128   /* arena: the end of an object here is free from the next sweep on */
 };
 
 typedef struct block {

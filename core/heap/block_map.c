@@ -158,29 +158,43 @@ static uint32_t block_map_find_free(block_map *map) {
   return map->lowest_free;
 }
 
-/* The lowest block from `start` on that is not committed, or the end of the extent. */
-static uint32_t block_map_find_uncommitted(const block_map *map, uint32_t start) {
+/* The lowest block in [start, end) that is not committed, or `end`. */
+static uint32_t block_map_find_uncommitted(const block_map *map, uint32_t start, uint32_t end) {
+  uint32_t extent = block_map_extent(map);
+  uint32_t known_end = end < extent ? end : extent;
   const unsigned char *table = block_map_spaces(map);
   const unsigned char *found =
-      memchr(table + start, BLOCK_UNCOMMITTED, block_map_extent(map) - start);
-  return found == NULL ? block_map_extent(map) : (uint32_t)(found - table);
+      start < known_end ? memchr(table + start, BLOCK_UNCOMMITTED, known_end - start) : NULL;
+  if (found != NULL) return (uint32_t)(found - table);
+  return start > known_end ? start : known_end;
 }
 
-/* With guards blocks come in turn through the whole range, and so does their reuse. */
-static uint32_t block_map_find_guarded(block_map *map) {
-  uint32_t start = map->guard_cursor;
-  uint32_t first = start < block_map_extent(map) ? block_map_find_uncommitted(map, start) : start;
-  if (first >= map->block_count) first = block_map_find_uncommitted(map, 0);
-  map->guard_cursor = first + 1;
-  return first;
+/*
+ * With guards single blocks come in turn through half of the range, and so does their reuse. Those of the copy
+ * space, all of which change in each collection, have the upper half; the others, which stay scattered over
+ * theirs, leave room for long runs there.
+ */
+static uint32_t block_map_find_guarded(const block_map *map, bool copied, uint32_t cursor) {
+  uint32_t half = map->block_count / 2;
+  uint32_t start = copied ? half : 0, end = copied ? map->block_count : half;
+  if (cursor < start || cursor >= end) cursor = start;
+  uint32_t first = block_map_find_uncommitted(map, cursor, end);
+  if (first == end) first = block_map_find_uncommitted(map, start, end);
+  return first < end ? first : block_map_find_uncommitted(map, 0, map->block_count);
 }
 
-/* Commits the next step of blocks, or less where the account has less room. */
-static uint32_t block_map_grow(block_map *map, memory_allowance allowance) {
-  uint32_t first = map->guards ? block_map_find_guarded(map) : block_map_find_uncommitted(map, 0);
-  uint32_t count = block_map_run(map, first, BLOCK_UNCOMMITTED, map->step_blocks);
+/* Commits the next step of blocks, or less where the account has less room; past its limit one alone. */
+static uint32_t block_map_grow(block_map *map, enum block_space space, memory_allowance allowance) {
+  bool copied = space == BLOCK_COPY_A || space == BLOCK_COPY_B;
+  uint32_t *cursor = copied ? &map->copy_cursor : &map->staying_cursor;
+  uint32_t first = map->guards ? block_map_find_guarded(map, copied, *cursor)
+                               : block_map_find_uncommitted(map, 0, map->block_count);
+  uint32_t most = allowance == MEMORY_OVER_LIMIT ? 1 : map->step_blocks;
+  uint32_t count = block_map_run(map, first, BLOCK_UNCOMMITTED, most);
   for (; count > 0; count /= 2) {
-    if (block_map_commit(map, first, count, allowance)) return first;
+    if (!block_map_commit(map, first, count, allowance)) continue;
+    *cursor = first + count;
+    return first;
   }
   return BLOCK_NONE;
 }
@@ -210,7 +224,7 @@ static uint32_t block_map_find_run(const block_map *map, uint32_t start, uint32_
 static void block_map_make_headroom(block_map *map, size_t bytes, uint32_t first, uint32_t count) {
   uint32_t run = 0;
   for (uint32_t i = block_map_extent(map); i > 0; i--) {
-    if (memory_headroom(map->account) + (size_t)run * BLOCK_BYTES >= bytes) {
+    if (memory_headroom_after(map->account, (size_t)run * BLOCK_BYTES) >= bytes) {
       if (run > 0) block_map_decommit(map, i, run);
       return;
     }
@@ -281,7 +295,7 @@ uint32_t block_map_acquire(block_map *map, uint32_t count, enum block_space spac
   uint32_t first;
   if (count == 1) {
     first = block_map_find_free(map);
-    if (first == BLOCK_NONE) first = block_map_grow(map, allowance);
+    if (first == BLOCK_NONE) first = block_map_grow(map, space, allowance);
   } else {
     first = block_map_prepare_run(map, count, allowance);
   }

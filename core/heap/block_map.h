@@ -29,10 +29,10 @@ typedef struct block_map {
   os_atomic_word extent; /* blocks below it have table entries; grows only; read without the lock */
   uint32_t lowest_free;  /* no block below it is free and committed */
   uint32_t run_cursor;   /* where the search for a run begins; back to 0 at each collection */
-  uint32_t guard_cursor; /* guards: where the search for a block begins */
-  uint32_t collection;   /* collections so far, the clock of ageing */
-  bool system_refused;   /* the last commit was refused by the system, not by the account */
-  uint32_t free_blocks;  /* committed and in no space */
+  uint32_t copy_cursor, staying_cursor; /* guards: where the search for a block begins */
+  uint32_t collection;                  /* collections so far, the clock of ageing */
+  bool system_refused;  /* the last commit was refused by the system, not by the account */
+  uint32_t free_blocks; /* committed and in no space */
   uint32_t used_blocks;
   memory_table spaces; /* a byte per block: enum block_space */
   memory_table blocks; /* a descriptor per block */

@@ -41,7 +41,7 @@ struct tsr_heap {
   os_atomic_word limit_bytes;     /* current size: written in a pause, read by allocating threads */
   os_atomic_word bytes_allocated; /* by mutators, by atomic addition when a buffer changes hands */
   os_atomic_word bound_mutators;  /* written under the collector's lock; sizes buffers */
-  bool opened_seals; /* some block is BLOCK_OPENED; by the collecting thread in a pause */
+  bool opened_seals; /* some sealed page is open; by the collecting thread in a pause */
   const char *phase; /* of the collection, for messages; written by the collecting thread */
 
   struct layout_table *layouts; /* core/object */

@@ -14,7 +14,7 @@ struct worker;
 
 /* A write barrier: what its slow path does. barriers/ holds one file for each. */
 struct barrier {
-  bool arms_objects;     /* false: the fast path's test never fires on a sound heap */
+  bool arms_objects;     /* false: only sealed objects are armed */
   bool large_born_armed; /* stores into a new large object use the barrier from the start */
   void (*slow)(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot, uint64_t word);
 };

@@ -55,5 +55,9 @@ void memory_discharge(memory_account *account, memory_type type, size_t bytes) {
 }
 
 size_t memory_headroom(const memory_account *account) {
-  return memory_left(account, os_atomic_load(&account->total.bytes));
+  return memory_headroom_after(account, 0);
+}
+
+size_t memory_headroom_after(const memory_account *account, size_t returned_bytes) {
+  return memory_left(account, os_atomic_load(&account->total.bytes) - returned_bytes);
 }

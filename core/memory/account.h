@@ -53,8 +53,9 @@ bool memory_charge(memory_account *account, memory_type type, size_t bytes,
                    memory_allowance allowance);
 void memory_discharge(memory_account *account, memory_type type, size_t bytes);
 
-/* Bytes that may still be charged. */
+/* Bytes that may still be charged; and once so many have been given back. */
 size_t memory_headroom(const memory_account *account);
+size_t memory_headroom_after(const memory_account *account, size_t returned_bytes);
 
 const char *memory_type_name(memory_type type);
 

@@ -63,10 +63,6 @@ static inline void header_set_gc_bits(tsr_ref object, enum gc_byte bits) {
   ((unsigned char *)object)[TSR_GC_BYTE_OFFSET] |= (unsigned char)bits;
 }
 
-static inline void header_clear_gc_bits(tsr_ref object, enum gc_byte bits) {
-  ((unsigned char *)object)[TSR_GC_BYTE_OFFSET] &= (unsigned char)~(unsigned)bits;
-}
-
 static inline uint64_t header_with_forward_bits(uint64_t header, enum gc_byte bits) {
   return (header & ~((uint64_t)GC_FORWARD_BITS << GC_BYTE_SHIFT)) |
          ((uint64_t)bits << GC_BYTE_SHIFT);

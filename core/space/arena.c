@@ -281,18 +281,22 @@ uintptr_t arena_take_pages(arena *a, size_t bytes, size_t align, size_t offset, 
   return start + padding;
 }
 
-/* What lies in [start, end) becomes free, and one with a free run behind it. Under the lock. */
+/* What lies in [start, end) becomes free, and one with a free run behind it; the ends of objects that were
+   shrunk there are forgotten. Under the lock. */
 static void arena_free(arena *a, uintptr_t start, uintptr_t end) {
-  if (start == end) return;
-  uint32_t index = block_map_index(&a->heap->blocks, start);
+  uint32_t index = block_map_index(&a->heap->blocks, end - 1);
   block_bits bits = bits_of(a, index);
-  object_bit_clear(bits.starts, granule_of(start));
-  object_bit_set(bits.marks, granule_of(start));
-  uint32_t behind = granule_of(end - 1) + 1;
-  if (behind < BLOCK_GRANULES && !object_bit_get(bits.starts, behind)) {
-    object_bit_clear(bits.marks, behind);
+  if (start < end) {
+    uint32_t first = granule_of(start), behind = granule_of(end - 1) + 1;
+    for (uint32_t at = bits_next(bits, first); at < behind; at = bits_next(bits, at + 1))
+      object_bit_clear(bits.starts, at);
+    object_bit_set(bits.marks, first);
+    if (behind < BLOCK_GRANULES && !object_bit_get(bits.starts, behind)) {
+      object_bit_clear(bits.marks, behind);
+    }
+    os_memory_forbid(start, end);
   }
-  os_memory_forbid(start, end);
+  /* A run before it may have grown by the gap in front of a buffer's first object. */
   runs_file(a, index, longest_run(a, index));
 }
 
@@ -417,12 +421,14 @@ size_t arena_sweep(arena *a) {
 
 /* ---- walking -------------------------------------------------------------------------------------------- */
 
-uintptr_t arena_next_object(const tsr_heap *heap, const uint64_t *bitmap, const uint64_t *other,
-                            uintptr_t from, uintptr_t end) {
+uintptr_t arena_next_object(const tsr_heap *heap, uintptr_t from, uintptr_t end,
+                            bool reached_only) {
   const object_bits *bits = &heap->bits;
   size_t last = object_bit_index(bits, end);
   for (size_t i = object_bit_index(bits, from); i < last;) {
-    uint64_t set = (bitmap[i / 64] & other[i / 64]) >> (i % 64);
+    uint64_t set = bits->starts[i / 64];
+    if (reached_only) set &= bits->marks[i / 64];
+    set >>= i % 64;
     if (set == 0) {
       i = (i / 64 + 1) * 64;
       continue;
@@ -435,16 +441,37 @@ uintptr_t arena_next_object(const tsr_heap *heap, const uint64_t *bitmap, const 
   return end;
 }
 
-void arena_enumerate(const arena *a, tsr_object_callback callback, void *context) {
+uintptr_t arena_object_limit(const arena *a, tsr_ref object) {
+  uint32_t index = block_map_index(&a->heap->blocks, (uintptr_t)object);
+  return address_of(a, index, bits_next(bits_of(a, index), granule_of((uintptr_t)object) + 1));
+}
+
+void arena_each_object(const arena *a, void (*visit)(void *context, tsr_ref object),
+                       void *context) {
   const tsr_heap *heap = a->heap;
-  const uint64_t *starts = heap->bits.starts;
   for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(&heap->blocks, i)->next) {
     uintptr_t end = block_map_start(&heap->blocks, i) + BLOCK_BYTES;
-    for (uintptr_t at = end - BLOCK_BYTES;
-         (at = arena_next_object(heap, starts, starts, at, end)) < end; at += TSR_GRANULE) {
-      callback(context, (tsr_ref)at, object_walk_bytes(heap, (tsr_ref)at));
+    for (uintptr_t at = end - BLOCK_BYTES; (at = arena_next_object(heap, at, end, false)) < end;
+         at += TSR_GRANULE) {
+      visit(context, (tsr_ref)at);
     }
   }
+}
+
+typedef struct sized_visit {
+  const tsr_heap *heap;
+  tsr_object_callback callback;
+  void *context;
+} sized_visit;
+
+static void visit_with_size(void *context, tsr_ref object) {
+  const sized_visit *v = context;
+  v->callback(v->context, object, object_walk_bytes(v->heap, object));
+}
+
+void arena_enumerate(const arena *a, tsr_object_callback callback, void *context) {
+  sized_visit v = {.heap = a->heap, .callback = callback, .context = context};
+  arena_each_object(a, visit_with_size, &v);
 }
 
 /* ---- verifying ------------------------------------------------------------------------------------------- */

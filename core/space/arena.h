@@ -61,10 +61,10 @@ void arena_shrink(arena *a, uintptr_t tail);
 static inline bool arena_reach(tsr_heap *heap, tsr_ref object) {
   object_bits *bits = &heap->bits;
   size_t index = object_bit_index(bits, (uintptr_t)object);
-  if (object_bit_get(bits->marks, index)) return false;
   HEAP_ALWAYS_CHECK(heap,
                     object_bit_get(bits->starts, index) && (uintptr_t)object % TSR_GRANULE == 0,
                     object, "a reference into an arena does not lead to the start of an object");
+  if (object_bit_get(bits->marks, index)) return false;
   object_bit_set(bits->marks, index);
   return true;
 }
@@ -72,13 +72,16 @@ static inline bool arena_reach(tsr_heap *heap, tsr_ref object) {
 /* Frees what was not reached; returns the bytes of what was, gaps between objects included. */
 size_t arena_sweep(arena *a);
 
-/* Calls back for every object. */
+/* Calls back for every object, with its size or without. */
 void arena_enumerate(const arena *a, tsr_object_callback callback, void *context);
+void arena_each_object(const arena *a, void (*visit)(void *context, tsr_ref object), void *context);
 
-/* The first object at or after `from` in a block, below `end`, whose bits are set in each of the two
-   bitmaps (the same one twice: in that one); `end`: there is none. */
-uintptr_t arena_next_object(const tsr_heap *heap, const uint64_t *bitmap, const uint64_t *other,
-                            uintptr_t from, uintptr_t end);
+/* The first object in [from, end) of a block, of those that were reached only or of all; `end`: there is
+   none. */
+uintptr_t arena_next_object(const tsr_heap *heap, uintptr_t from, uintptr_t end, bool reached_only);
+
+/* Where an object of the arena has to end: the next one, or a free run, begins there. */
+uintptr_t arena_object_limit(const arena *a, tsr_ref object);
 
 /* A rule of the arena's tables that is broken, as a sentence, and the block where; NULL: none is. */
 const char *arena_fault(const arena *a, uint32_t *at_block);

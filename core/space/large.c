@@ -133,12 +133,19 @@ size_t large_space_release(large_space *space) {
   return live_bytes;
 }
 
-void large_space_enumerate(const large_space *space, uint8_t flags, tsr_object_callback callback,
-                           void *context) {
+void large_space_enumerate(const large_space *space, tsr_object_callback callback, void *context) {
   const block_map *map = &space->heap->blocks;
   for (uint32_t i = space->first; i != BLOCK_NONE; i = block_map_at(map, i)->next) {
-    if ((block_map_at(map, i)->flags & flags) != flags) continue;
     tsr_ref object = large_space_object(space, i);
     callback(context, object, object_walk_bytes(space->heap, object));
+  }
+}
+
+void large_space_each_immortal(const large_space *space,
+                               void (*visit)(void *context, tsr_ref object), void *context) {
+  const block_map *map = &space->heap->blocks;
+  for (uint32_t i = space->first; i != BLOCK_NONE; i = block_map_at(map, i)->next) {
+    if ((block_map_at(map, i)->flags & BLOCK_IMMORTAL) == 0) continue;
+    visit(context, large_space_object(space, i));
   }
 }

@@ -49,8 +49,9 @@ static inline size_t large_space_blocks(const large_space *space) {
 /* Frees what was not reached; returns the bytes of what was. World stopped. */
 size_t large_space_release(large_space *space);
 
-/* Calls back for every object whose first block has these flags. */
-void large_space_enumerate(const large_space *space, uint8_t flags, tsr_object_callback callback,
-                           void *context);
+/* Calls back for every object, with its size; for every immortal one. */
+void large_space_enumerate(const large_space *space, tsr_object_callback callback, void *context);
+void large_space_each_immortal(const large_space *space,
+                               void (*visit)(void *context, tsr_ref object), void *context);
 
 #endif

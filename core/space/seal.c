@@ -171,7 +171,6 @@ static bool seal_close_block(const tsr_heap *heap, uint32_t index) {
 
 static bool seal_close_large(const tsr_heap *heap, uint32_t index) {
   const block *b = block_map_at(&heap->blocks, index);
-  if (b->sealed_pages == 0) return true;
   page_span span = {index, 0, block_map_start(&heap->blocks, index),
                     block_map_start(&heap->blocks, index + b->run_blocks)};
   return seal_protect(span, b->code_pages != 0 ? OS_ACCESS_EXECUTE : OS_ACCESS_READ);
@@ -183,13 +182,12 @@ void seal_close_again(tsr_heap *heap) {
   const block_map *map = &heap->blocks;
   for (uint32_t i = 0; i < block_map_extent(map); i++) {
     block *b = block_map_at(map, i);
-    if (!seal_in_region(map, i) || (b->flags & BLOCK_OPENED) == 0) continue;
+    if (!seal_in_region(map, i)) continue;
+    b->flags &= (uint8_t)~BLOCK_OPENED;
+    if (b->sealed_pages == 0) continue;
     bool large = block_map_spaces(map)[i] == BLOCK_LARGE;
-    if (large ? seal_close_large(heap, i) : seal_close_block(heap, i)) {
-      b->flags &= (uint8_t)~BLOCK_OPENED;
-    } else {
-      /* No mapping to be had: the next collection tries again. */
-      heap->opened_seals = true;
-    }
+    bool closed = large ? seal_close_large(heap, i) : seal_close_block(heap, i);
+    /* No mapping to be had: what is open stays so until the next collection closes them all. */
+    if (!closed) heap->opened_seals = true;
   }
 }

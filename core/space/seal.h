@@ -32,7 +32,7 @@ bool seal_open(tsr_heap *heap, tsr_ref object, size_t bytes);
 void seal_open_region(tsr_heap *heap, tsr_ref object);
 /* The granules [first, end) of a sealable arena's block are free: what is sealed there no longer is. */
 void seal_forget(tsr_heap *heap, uint32_t block_index, uint32_t first, uint32_t end);
-/* Seals all that was opened. */
+/* Seals all that was opened, and what could not be sealed before for want of a mapping. */
 void seal_close_again(tsr_heap *heap);
 
 /* Opens a sealed object that the trace has reached and whose slots it will write. */

@@ -55,15 +55,16 @@ void spaces_enumerate(const tsr_heap *heap, tsr_object_callback callback, void *
   bump_blocks_enumerate(&heap->spaces->copy.to, callback, context);
   for (unsigned i = 0; i < ARENAS; i++)
     arena_enumerate(&heap->spaces->arenas[i], callback, context);
-  large_space_enumerate(&heap->spaces->large, 0, callback, context);
+  large_space_enumerate(&heap->spaces->large, callback, context);
 }
 
-void spaces_enumerate_immortal(const tsr_heap *heap, tsr_object_callback callback, void *context) {
+void spaces_each_immortal(const tsr_heap *heap, void (*visit)(void *context, tsr_ref object),
+                          void *context) {
   for (unsigned i = 0; i < ARENAS; i++) {
     const arena *a = &heap->spaces->arenas[i];
-    if (a->immortal) arena_enumerate(a, callback, context);
+    if (a->immortal) arena_each_object(a, visit, context);
   }
-  large_space_enumerate(&heap->spaces->large, BLOCK_IMMORTAL, callback, context);
+  large_space_each_immortal(&heap->spaces->large, visit, context);
 }
 
 void spaces_fork(tsr_heap *heap, os_fork_stage stage) {

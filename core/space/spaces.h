@@ -34,7 +34,8 @@ size_t spaces_release_staying(tsr_heap *heap);
 
 /* Calls back for every object of every space, or for every immortal one. World stopped, no buffer handed out. */
 void spaces_enumerate(const tsr_heap *heap, tsr_object_callback callback, void *context);
-void spaces_enumerate_immortal(const tsr_heap *heap, tsr_object_callback callback, void *context);
+void spaces_each_immortal(const tsr_heap *heap, void (*visit)(void *context, tsr_ref object),
+                          void *context);
 
 /* Takes and lets go the locks of this room around fork(). */
 void spaces_fork(tsr_heap *heap, os_fork_stage stage);

@@ -168,8 +168,7 @@ KERNEL_COLD void kernel_rescan_arena(struct worker *worker, uint32_t index, kern
   const tsr_heap *heap = worker->heap;
   uintptr_t at = block_map_start(&heap->blocks, index);
   uintptr_t end = at + BLOCK_BYTES;
-  for (; (at = arena_next_object(heap, heap->bits.starts, heap->bits.marks, at, end)) < end;
-       at += TSR_GRANULE) {
+  for (; (at = arena_next_object(heap, at, end, true)) < end; at += TSR_GRANULE) {
     kernel_rescan_object(worker, (tsr_ref)at, visit);
   }
 }

@@ -20,13 +20,12 @@ void worker_reset(struct worker *worker) {
   worker->targets = (copy_buffer){.main = none, .overflow = none};
 }
 
-static void worker_reach_one(void *context, tsr_ref object, size_t bytes) {
-  (void)bytes;
+static void worker_reach_one(void *context, tsr_ref object) {
   struct worker *worker = context;
   const tsr_heap *heap = worker->heap;
   worker_reach_staying(worker, object, block_map_space_of(&heap->blocks, (uintptr_t)object));
 }
 
 void worker_reach_immortal(struct worker *worker) {
-  spaces_enumerate_immortal(worker->heap, worker_reach_one, worker);
+  spaces_each_immortal(worker->heap, worker_reach_one, worker);
 }

@@ -207,18 +207,15 @@ static void walk_copied(struct verifier *v, uint32_t index) {
 
 static void walk_arena(struct verifier *v, uint32_t index) {
   const tsr_heap *heap = v->heap;
-  const uint64_t *starts = heap->bits.starts;
   uintptr_t at = block_map_start(&heap->blocks, index);
   uintptr_t end = at + BLOCK_BYTES;
-  bool immortal = spaces_arena_of(heap, at)->immortal;
-  while ((at = arena_next_object(heap, starts, starts, at, end)) < end) {
-    size_t bytes = walk_object(v, (tsr_ref)at, end - at, immortal);
+  const arena *a = spaces_arena_of(heap, at);
+  for (; (at = arena_next_object(heap, at, end, false)) < end; at += TSR_GRANULE) {
+    size_t bytes = walk_object(v, (tsr_ref)at, end - at, a->immortal);
     if (bytes == 0) return;
-    uintptr_t next = arena_next_object(heap, starts, starts, at + TSR_GRANULE, end);
-    if (next < at + bytes) {
-      fault_in_object(v, (tsr_ref)at, "no object of an arena begins within another");
+    if (bytes > arena_object_limit(a, (tsr_ref)at) - at) {
+      fault_in_object(v, (tsr_ref)at, "an object ends before the next one, or a free run, begins");
     }
-    at = next;
   }
 }
 
@@ -233,7 +230,6 @@ static void walk_block(struct verifier *v, uint32_t index, enum block_space spac
     return;
   case BLOCK_LARGE: {
     tsr_ref object = large_space_object(&heap->spaces->large, index);
-    if (header_load(object) == 0) return; /* allocated, and not initialised yet */
     bool immortal = (block_map_at(&heap->blocks, index)->flags & BLOCK_IMMORTAL) != 0;
     walk_object(v, object, large_space_room(&heap->spaces->large, object), immortal);
     return;
@@ -289,14 +285,13 @@ static void visit_slot(struct verifier *v, reached from, uint64_t parent, const 
   const block_map *map = &heap->blocks;
   uintptr_t address = reference_address(&heap->references, slot->word);
   if (address - map->base >= (size_t)map->block_count * BLOCK_BYTES) return;
-  bool unwalked = block_map_index(map, address) == v->unwalked_block;
-  if (unwalked && (tsr_ref)address == v->object && !v->traced) {
+  if (v->rule != NULL && (tsr_ref)address == v->object && !v->traced) {
     v->traced = true;
     v->slot = slot;
     v->word = slot->word;
     v->culprit = from;
   }
-  if (unwalked) return;
+  if (block_map_index(map, address) == v->unwalked_block) return;
   const char *fault = reference_fault(v, address);
   if (fault != NULL) {
     fault_in_slot(v, from, slot, fault);

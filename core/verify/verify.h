@@ -7,7 +7,7 @@
  * it asks the spaces whether their tables agree [design: verifier].
  *
  * Its tables do not count against the heap's maximum: who verifies a full heap should learn of a fault,
- * not of a lack of memory.
+ * not of a lack of memory. (The buffers that mutators got are noted within it, by core/alloc/bump.c.)
  */
 #ifndef CORE_VERIFY_VERIFY_H
 #define CORE_VERIFY_VERIFY_H

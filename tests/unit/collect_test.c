@@ -116,7 +116,8 @@ static void relax(tsr_heap *heap, size_t limit_bytes) {
 }
 
 static void take(tsr_heap *heap) {
-  ck_assert_uint_ne(block_map_acquire(&heap->blocks, 1, BLOCK_ARENA, MEMORY_WITHIN_LIMIT), BLOCK_NONE);
+  ck_assert_uint_ne(block_map_acquire(&heap->blocks, 1, BLOCK_ARENA, MEMORY_WITHIN_LIMIT),
+                    BLOCK_NONE);
 }
 
 /* Leaves a collection just `blocks` blocks to copy into, by taking the others for nobody. */

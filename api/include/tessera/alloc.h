@@ -2,8 +2,9 @@
  * @file alloc.h
  * @brief Allocation: generic, inline, by offset, and from a cached pair.
  *
- * The protocol, in every plan: allocate; write the object's first word (its header, GC byte zero)
- * before the next allocation or safepoint; tsr_post_alloc(). Memory comes zeroed.
+ * The protocol, in every plan: allocate; write the object's first word (its header, GC byte zero) and
+ * whatever else its layout reads to tell its size, such as an array's length, before the next allocation
+ * of any kind or safepoint; tsr_post_alloc(). Memory comes zeroed.
  *
  * A failing allocation returns NULL after the out_of_memory callback. Misuse (a size of zero, a
  * size that is not a multiple of the object alignment, an impossible alignment, unknown semantics)
@@ -153,7 +154,9 @@ TSR_API tsr_status tsr_shrink(tsr_mutator *mutator, tsr_ref object, size_t new_s
  * can be read and no longer written; with TSR_CODE they can be executed. A store into it from then on
  * is a fault of the program; through the write barrier it is reported first. The collector
  * opens the pages for itself, mutators stopped, when it reaches the object, unless that is a leaf.
- * Sealing code flushes the instruction cache.
+ * Sealing code flushes the instruction cache. While they are open, code on them cannot be executed: a
+ * thread in native code may not run code that lies in the heap, so the calls that enter and leave native
+ * code belong outside it.
  *
  * The object keeps whole pages for itself: sealing is for code and for what many processes share, not
  * for single constants.

@@ -10,7 +10,8 @@
  * Explicit, so that the VM decides in which order its own locks, its heaps and its threads are
  * prepared; a VM that likes may call these from pthread_atfork() handlers. One call for each heap that
  * the child shall use, each on a mutator of the forking thread, resumed in reverse order; a heap that was
- * not prepared may not be touched in the child.
+ * not prepared may not be touched in the child. A prepared heap does not count where safepoint.h asks a
+ * thread to be in managed code of one heap only; threads that fork prepare several heaps in one order.
  */
 #ifndef TESSERA_FORK_H
 #define TESSERA_FORK_H
@@ -26,7 +27,7 @@ extern "C" {
  * Stops the other mutators of the heap at safepoints, takes back their buffers, and takes every lock of
  * the heap, so that the child's copy is whole. From here to tsr_fork_parent() or
  * tsr_fork_child() the thread calls nothing of this heap, and other threads that do wait.
- * Errors, with nothing changed: in native code (TSR_BUSY); other mutators are bound and the binding does not declare
+ * Errors, with nothing changed: in native code, or prepared already (TSR_BUSY); other mutators are bound and the binding does not declare
  * TSR_DOES_SAFEPOINTS (TSR_MISMATCH).
  * Thread: the mutator's own, in managed code. Collects: no, but is a safepoint.
  */
