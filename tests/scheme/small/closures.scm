@@ -1,0 +1,10 @@
+; Closures over a variable that changes, in a list, and a queue of pairs that is turned round.
+(define (counter start)
+  (lambda () (set! start (+ start 1)) start))
+(define counters (map counter '(10 20 30)))
+(for-each (lambda (c) (c) (c)) counters)
+(display (map (lambda (c) (c)) counters)) (newline)
+(define (turn items)
+  (let loop ((rest items) (turned '()))
+    (if (null? rest) turned (loop (cdr rest) (cons (car rest) turned)))))
+(display (turn (turn '(a b c d)))) (newline)

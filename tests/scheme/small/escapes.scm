@@ -1,0 +1,11 @@
+; A continuation that leaves a loop, and one that comes back into it.
+(define (first-above limit items)
+  (call/cc (lambda (return)
+    (for-each (lambda (x) (if (> x limit) (return x))) items)
+    'none)))
+(display (list (first-above 3 '(1 2 3 4 5)) (first-above 9 '(1 2)))) (newline)
+(define again #f)
+(define rounds 0)
+(display (list 'round (call/cc (lambda (k) (set! again k) 0)))) (newline)
+(set! rounds (+ rounds 1))
+(if (< rounds 3) (again rounds))
