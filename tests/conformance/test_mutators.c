@@ -27,6 +27,7 @@ typedef struct team {
   atomic_uint busy;   /* threads that still do what the others wait for */
   atomic_uint native; /* threads known to be in native code */
   atomic_uint phase;
+  unsigned prompt_binds; /* by the thread that binds */
 
   /* World stopped, or before the threads have met at `all`. */
   tsr_bump_pointer *pairs[THREADS][TSR_BUMP_POINTERS + 2];
@@ -247,6 +248,95 @@ START_TEST(threads_end_without_holding_up_others) {
   }
   atomic_store(&t.busy, 0);
   team_join(&t, 0, 2);
+  team_close(&t);
+}
+END_TEST
+
+/* ---- binding while others collect ------------------------------------------------------------ */
+
+#define BINDS        200u
+#define BIND_PASSES  10u   /* without turns it is a hundred as a rule */
+#define COPIED_PAIRS 2000u /* so that a collection takes longer than a bind */
+
+static void collect_back_to_back(vm_thread *self) {
+  const team *t = team_of(self);
+  EXPECT(self, come(self));
+  tsr_scope scope;
+  tsr_scope_open(self->m, &scope);
+  tsr_slot *list = tsr_local(self->m, 0);
+  bool ok = vm_list(self->m, list, COPIED_PAIRS, 0);
+  while (atomic_load(&t->busy) > 0 && ok)
+    ok = collects(self);
+  ok = ok && vm_list_holds(self->m, list->word, COPIED_PAIRS, 0);
+  tsr_scope_close(self->m, &scope);
+  EXPECT(self, go(self) && ok);
+}
+
+/* Comes and goes amid the collections, and counts those that pass while it comes. */
+static void bind_again_and_again(vm_thread *self) {
+  team *t = team_of(self);
+  bool ok = true;
+  for (unsigned i = 0; i < BINDS && ok; i++) {
+    unsigned seen = atomic_load(&t->vm.ended);
+    while (atomic_load(&t->vm.ended) < seen + 3)
+      sched_yield();
+    seen = atomic_load(&t->vm.ended);
+    ok = come_as(self, i % 2 == 0);
+    t->prompt_binds += atomic_load(&t->vm.ended) - seen <= BIND_PASSES;
+    ok = ok && go(self);
+  }
+  atomic_store(&t->busy, 0);
+  EXPECT(self, ok);
+}
+
+/* A bind takes its turn behind few collections: as a rule, as the system may take the processor from the
+   thread between its two looks at the counter, and then any number passes. */
+START_TEST(collections_back_to_back_keep_nobody_out) {
+  team t;
+  team_init(&t, _i == 1, vm_init_calm);
+  vm_start_heap(&t.vm);
+  t.busy = 1;
+  team_start(&t, 0, 3, collect_back_to_back);
+  team_start(&t, 3, 1, bind_again_and_again);
+  team_join(&t, 0, 4);
+  ck_assert_msg(t.prompt_binds >= BINDS / 2, "only %u of %u binds came soon", t.prompt_binds,
+                BINDS);
+  team_close(&t);
+}
+END_TEST
+
+/* The collection waits for this thread, so this thread may not wait for the collection. */
+static void bind_twice_amid_a_collection(vm_thread *self) {
+  team *t = team_of(self);
+  EXPECT(self, come(self));
+  for (unsigned i = 0; i < 50; i++) {
+    if (self->index == 0) {
+      wait_in_native(self, &t->phase, i + 1);
+      EXPECT(self, collects(self));
+      continue;
+    }
+    atomic_store(&t->phase, i + 1);
+    while (!is_asked_to_stop(self))
+      sched_yield();
+    unsigned before = atomic_load(&t->vm.ended);
+    tsr_error error = {0};
+    EXPECT(self, tsr_bind_mutator(t->vm.heap, self, &error) == NULL);
+    EXPECT(self, error.status == TSR_BUSY && error.message[0] != 0);
+    tsr_mutator *storage = &t->storage[0];
+    EXPECT(self, tsr_bind_mutator_in(t->vm.heap, storage, self, NULL) == TSR_BUSY);
+    EXPECT(self, atomic_load(&t->vm.ended) == before);
+    while (atomic_load(&t->vm.ended) == before)
+      reach_safepoint(self);
+  }
+  EXPECT(self, go(self));
+}
+
+START_TEST(a_second_bind_is_refused_amid_a_collection) {
+  team t;
+  team_init(&t, _i == 1, vm_init_calm);
+  vm_start_heap(&t.vm);
+  team_run(&t, 2, bind_twice_amid_a_collection);
+  ck_assert_uint_ge(t.vm.ended, 50);
   team_close(&t);
 }
 END_TEST
@@ -561,6 +651,8 @@ static void add(TCase *tests) {
   tcase_add_loop_test(tests, a002_05_every_pair_of_every_mutator_is_zero_at_resume, 0, 2);
   if (!vm_collects) return;
   tcase_add_loop_test(tests, a_stop_is_answered_in_every_way, 0, 2);
+  tcase_add_loop_test(tests, collections_back_to_back_keep_nobody_out, 0, 2);
+  tcase_add_loop_test(tests, a_second_bind_is_refused_amid_a_collection, 0, 2);
   tcase_add_loop_test(tests, a_long_stay_in_native_code_finds_handles_updated, 0, 2);
 }
 

@@ -325,6 +325,82 @@ START_TEST(overcommit_below_the_maximum) {
 }
 END_TEST
 
+/* Blocks that were overcommitted and are free again stand in nobody's way: not in that of the tables,
+   which are no blocks. */
+START_TEST(overcommitted_and_free_blocks_make_room_for_tables) {
+  for (unsigned p = 0; p < TSR_PLACEMENTS; p++) {
+    if (p == TSR_IMMORTAL) continue;
+    start("4M");
+    size_t size = p == TSR_LARGE ? 5 * MIB : 4 * KIB;
+    for (size_t done = 0; done < 5 * MIB; done += size)
+      overcommit(size, p, false);
+    vm_collect(&vm);
+    tsr_error error = {0};
+    for (unsigned i = 0; i < 2000; i++) {
+      ck_assert_msg(tsr_handle_new(vm.heap, 0, TSR_STRONG, &error) != NULL, "%s, handle %u: %s",
+                    place_name(p), i, error.message);
+    }
+    int identities[8];
+    tsr_mutator *more[8];
+    for (unsigned i = 0; i < 8; i++) {
+      more[i] = tsr_bind_mutator(vm.heap, &identities[i], &error);
+      ck_assert_msg(more[i] != NULL, "%s, mutator %u: %s", place_name(p), i, error.message);
+      tsr_enter_native(more[i]);
+    }
+    ck_assert_uint_le(vm_stats(&vm).committed_bytes, 4 * MIB);
+    for (unsigned i = 0; i < 8; i++) {
+      tsr_leave_native(more[i]);
+      ck_assert_int_eq(tsr_unbind_mutator(more[i], NULL), TSR_OK);
+    }
+    serves_again();
+    stop();
+  }
+}
+END_TEST
+
+/* Everything that fits without a collection, from whole blocks down to the smallest object. */
+static void fill_without_collecting(void) {
+  static const struct {
+    size_t size;
+    tsr_semantics placement;
+  } shapes[] = {{32 * KIB - 8, TSR_LARGE}, {8000, TSR_NON_MOVING}, {24, TSR_NON_MOVING}};
+  for (unsigned i = 0; i < 3; i++) {
+    void *memory;
+    tsr_error error = {0};
+    while ((memory = tsr_alloc_with(vm.m, shapes[i].size, 8, 0, shapes[i].placement,
+                                    TSR_ALLOC_NO_COLLECT, &error)) != NULL) {
+      vm_init_filler(memory, shapes[i].size);
+    }
+  }
+}
+
+/* A heap that takes a MiB at a time up to its maximum takes what it needs from there on. */
+START_TEST(overcommit_passes_the_maximum_by_what_it_needs) {
+  static const tsr_semantics ways[] = {TSR_DEFAULT, TSR_NON_MOVING, TSR_IMMORTAL, TSR_READ_ONLY,
+                                       TSR_LARGE};
+  for (unsigned w = 0; w < sizeof ways / sizeof ways[0]; w++) {
+    start("64M");
+    fill_without_collecting();
+    ck_assert_uint_le(vm_stats(&vm).committed_bytes, 64 * MIB);
+    void *memory = NULL;
+    for (size_t blocks = 1; blocks <= 3; blocks++) {
+      do { /* until the first that passes the maximum, or the block before */
+        memory = request(8000, ways[w], TSR_ALLOC_OVERCOMMIT, NULL);
+        ck_assert_ptr_nonnull(memory);
+        vm_init_filler(memory, 8000);
+        size_t committed = vm_stats(&vm).committed_bytes;
+        ck_assert_msg(committed <= 64 * MIB + blocks * 32 * KIB + 32 * KIB,
+                      "%s: %zu bytes above the maximum for %zu blocks", place_name(ways[w]),
+                      committed - 64 * MIB, blocks);
+        if (committed > 64 * MIB + (blocks - 1) * 32 * KIB) break;
+      } while (true);
+    }
+    ck_assert_uint_eq(vm_stats(&vm).collections, 0);
+    stop();
+  }
+}
+END_TEST
+
 /* More than any heap's address space: NULL, with an error and no callback. */
 START_TEST(overcommit_ends_where_the_system_does) {
   start("1M");
@@ -524,6 +600,8 @@ static void add(TCase *tests) {
   tcase_add_test(tests, overcommitted_garbage_passes_the_maximum_and_comes_back);
   tcase_add_test(tests, overcommitted_and_alive);
   tcase_add_test(tests, overcommit_below_the_maximum);
+  if (vm_collects) tcase_add_test(tests, overcommitted_and_free_blocks_make_room_for_tables);
+  tcase_add_test(tests, overcommit_passes_the_maximum_by_what_it_needs);
   tcase_add_test(tests, overcommit_ends_where_the_system_does);
   tcase_add_test(tests, a002_09_a_full_heap_of_each_placement);
   tcase_add_test(tests, a002_09_a_full_heap_refuses_every_combination);

@@ -6,38 +6,12 @@
  * looks at how it ended. The child catches its own fault, to tell it from any other way to die
  * and to count what was reported before, which also keeps a sanitizer from printing it.
  */
-#include "placement.h"
+#define ROOTS 256u
+#include "placement_fixture.h"
 
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define ROOTS 256u
-
-static testvm vm;
-static tsr_slot roots[ROOTS];
-
-static void open_roots(void) {
-  memset(roots, 0, sizeof roots);
-  ck_assert_int_eq(tsr_root_add(vm.heap, roots, ROOTS, TSR_ROOT_PRECISE, "table", NULL), TSR_OK);
-}
-
-static void start(const char *heap_max) {
-  vm_open(&vm, heap_max);
-  open_roots();
-}
-
-/* Where memory is counted. */
-static void start_alone(const char *heap_max) {
-  vm_open_alone(&vm, heap_max);
-  open_roots();
-}
-
-static void stop(void) {
-  place_verify(&vm);
-  ck_assert_int_eq(tsr_root_remove(vm.heap, roots, NULL), TSR_OK);
-  vm_stop(&vm);
-}
 
 /* ---- children ------------------------------------------------------------------------------ */
 
@@ -138,7 +112,7 @@ static tsr_semantics sealable(unsigned i) {
 
 START_TEST(a_store_into_a_sealed_object_faults) {
   static const size_t counts[] = {3, 2000};
-  start("32M");
+  start_calm("32M");
   for (unsigned i = 0; i < 2 * SEALABLE; i++) {
     tsr_semantics semantics = sealable(i % SEALABLE);
     ck_assert(place_sealable(semantics));
@@ -169,7 +143,7 @@ END_TEST
 
 /* Every second object is sealed, among ordinary ones: the others stay as they are. */
 START_TEST(neighbours_stay_writable) {
-  start("32M");
+  start_calm("32M");
   for (unsigned i = 0; i < 96; i++) {
     tsr_semantics semantics = i % 3 == 2 ? i / 3 % TSR_PLACEMENTS : sealable(i % SEALABLE);
     size_t count = i % 7 == 0 ? 3000 : i % 11;
@@ -202,7 +176,7 @@ END_TEST
 START_TEST(references_in_sealed_objects_stay_up_to_date) {
   static const size_t counts[] = {8, 1500};
   tsr_facts facts;
-  start("32M");
+  start_calm("32M");
   tsr_heap_facts(vm.heap, &facts);
   unsigned made = 0;
   for (unsigned i = 0; i < 2 * SEALABLE; i++) {
@@ -270,7 +244,7 @@ START_TEST(pages_of_what_was_sealed_serve_again) {
 END_TEST
 
 START_TEST(immortal_and_sealed) {
-  start("16M");
+  start_calm("16M");
   tsr_ref constant = place_must(&vm, TSR_IMMORTAL | TSR_READ_ONLY, VECTOR, 1, 4);
   tsr_ref child = place_must(&vm, TSR_DEFAULT, RECORD, 2, 0);
   vm_fill(child, 9);
@@ -325,7 +299,7 @@ static bool have_code(void) {
 START_TEST(code_runs_once_it_is_sealed) {
   if (!have_code()) return;
   static const size_t counts[] = {8, 20000};
-  start("32M");
+  start_calm("32M");
   for (unsigned i = 0; i < 2 * SEALABLE; i++) {
     tsr_semantics semantics = sealable(i % SEALABLE);
     tsr_ref object = place_must(&vm, semantics, BYTES, i, counts[i / SEALABLE]);
@@ -350,7 +324,7 @@ END_TEST
 
 START_TEST(code_is_unsealed_patched_and_sealed_again) {
   if (!have_code()) return;
-  start("16M");
+  start_calm("16M");
   for (unsigned p = 0; p < TSR_PLACEMENTS; p++) {
     for (unsigned large = 0; large < 2; large++) {
       tsr_ref object = place_must(&vm, p | TSR_CODE, BYTES, p, large ? 50000 : 64);
@@ -488,6 +462,39 @@ START_TEST(sealed_objects_do_not_shrink) {
 }
 END_TEST
 
+/* ---- several threads ----------------------------------------------------------------------- */
+
+#define SEALING_THREADS 4u
+#define SEALED_EACH     300u
+
+/* The objects of all threads share blocks, and what each page is for is told apart nevertheless. */
+static void make_and_seal(vm_thread *self) {
+  size_t size = vm_size(BYTES, 64);
+  for (unsigned i = 0; i < SEALED_EACH; i++) {
+    bool is_code = (i + self->index) % 2 == 0;
+    tsr_semantics semantics = is_code ? TSR_CODE : TSR_READ_ONLY;
+    void *memory = tsr_alloc(self->m, size, TSR_OBJECT_ALIGN, 0, semantics);
+    EXPECT(self, memory != NULL);
+    vm_init_object(memory, BYTES, i, 64);
+    tsr_ref object = (tsr_ref)memory;
+    EXPECT(self, tsr_post_alloc(self->m, object, size, semantics) == TSR_OK);
+    vm_fill(object, i);
+    EXPECT(self, tsr_seal(self->m, object, NULL) == TSR_OK);
+    EXPECT(self, tsr_seal(self->m, object, NULL) == TSR_BUSY);
+    EXPECT(self, tsr_unseal(self->m, object, NULL) == (is_code ? TSR_OK : TSR_UNSUPPORTED));
+    if (is_code) vm_fill(object, i); /* would fault */
+    EXPECT(self, vm_filled(object, i));
+    tsr_safepoint(self->m);
+  }
+}
+
+START_TEST(threads_allocate_and_seal_side_by_side) {
+  start_calm("32M");
+  vm_threads(&vm, SEALING_THREADS, make_and_seal, NULL);
+  stop();
+}
+END_TEST
+
 static void add(TCase *tests) {
   tcase_add_test(tests, a_store_into_a_sealed_object_faults);
   tcase_add_test(tests, neighbours_stay_writable);
@@ -500,6 +507,7 @@ static void add(TCase *tests) {
   tcase_add_test(tests, what_was_not_made_to_be_sealed);
   tcase_add_test(tests, sealing_twice_and_breaking_seals);
   tcase_add_test(tests, sealed_objects_do_not_shrink);
+  tcase_add_test(tests, threads_allocate_and_seal_side_by_side);
 }
 
 int main(void) {

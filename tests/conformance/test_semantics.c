@@ -7,42 +7,14 @@
  * lead from each placement to each other and stay up to date. Objects are rooted in a native table,
  * so that nothing but the objects under test lies in the heap.
  */
-#include "placement.h"
-
 #define ROOTS 512u
-
-static testvm vm;
-static tsr_slot roots[ROOTS];
-
-static void open_roots(void) {
-  memset(roots, 0, sizeof roots);
-  ck_assert_int_eq(tsr_root_add(vm.heap, roots, ROOTS, TSR_ROOT_PRECISE, "table", NULL), TSR_OK);
-}
+#include "placement_fixture.h"
 
 static void start(const char *heap_max) {
   vm_init(&vm);
   vm_pin(&vm, "heap_max", heap_max);
   vm_start(&vm);
   open_roots();
-}
-
-/* Without stress, for tests that count or measure. */
-static void start_calm(const char *heap_max) {
-  vm_open(&vm, heap_max);
-  open_roots();
-}
-
-/* And without other mutators, for tests that measure memory or fill a heap. */
-static void start_alone(const char *heap_max) {
-  vm_open_alone(&vm, heap_max);
-  open_roots();
-}
-
-static void stop(void) {
-  place_verify(&vm);
-  ck_assert_uint_eq(vm_take_ooms(&vm, NULL), 0);
-  ck_assert_int_eq(tsr_root_remove(vm.heap, roots, NULL), TSR_OK);
-  vm_stop(&vm);
 }
 
 static void drop_roots(void) {
@@ -488,7 +460,7 @@ static void close_table(tsr_slot *table) {
   free(table);
 }
 
-/* Every second object goes; small ones then fill nine tenths of the holes, and the heap does not grow.
+/* A001-15. Every second object goes; small ones then fill nine tenths of the holes, and the heap does not grow.
    Larger ones need other memory, and get it. */
 static void fill_holes(size_t least, size_t most, size_t small) {
   if (!vm_collects) return;

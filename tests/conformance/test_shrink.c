@@ -6,34 +6,8 @@
  * as they are now; what is left of the object, and what lies around it, is as it was; what only the
  * cut slots referred to is garbage; and the memory serves others.
  */
-#include "placement.h"
-
 #define ROOTS 256u
-
-static testvm vm;
-static tsr_slot roots[ROOTS];
-
-static void open_roots(void) {
-  memset(roots, 0, sizeof roots);
-  ck_assert_int_eq(tsr_root_add(vm.heap, roots, ROOTS, TSR_ROOT_PRECISE, "table", NULL), TSR_OK);
-}
-
-static void start(const char *heap_max) {
-  vm_open(&vm, heap_max);
-  open_roots();
-}
-
-/* Where memory is measured. */
-static void start_alone(const char *heap_max) {
-  vm_open_alone(&vm, heap_max);
-  open_roots();
-}
-
-static void stop(void) {
-  place_verify(&vm);
-  ck_assert_int_eq(tsr_root_remove(vm.heap, roots, NULL), TSR_OK);
-  vm_stop(&vm);
-}
+#include "placement_fixture.h"
 
 /* The VM's own part, after the call: a smaller length. */
 static void set_count(tsr_ref object, size_t count) {
@@ -89,7 +63,7 @@ static void shrink_rows(size_t count) {
 /* From `count` elements to each of `to`, one after the other, with a collection behind each. */
 static void shrink_in_steps(tsr_semantics semantics, size_t count, const size_t *to, size_t steps) {
   uint64_t where[3 * ARRAYS];
-  start("32M");
+  start_calm("32M");
   make_rows(semantics, count);
   for (unsigned i = 0; i < 3 * ARRAYS; i++) {
     where[i] = roots[i].word;
@@ -142,7 +116,7 @@ END_TEST
 
 /* Fewer bytes that make no granule: the object's size stays, and the call succeeds. */
 START_TEST(by_less_than_a_granule) {
-  start("16M");
+  start_calm("16M");
   tsr_ref bytes = place_must(&vm, TSR_NON_MOVING, BYTES, 1, 104);
   roots[0].word = vm_word(bytes);
   for (size_t count = 104; count > 96; count--) {
@@ -160,7 +134,7 @@ END_TEST
 
 /* The newest object of a buffer, with bumping going on behind it. */
 START_TEST(the_newest_object) {
-  start("16M");
+  start_calm("16M");
   place_set made = {0};
   for (unsigned i = 0; i < 2000; i++) {
     static const tsr_semantics placements[] = {TSR_DEFAULT, TSR_NON_MOVING, TSR_IMMORTAL};
@@ -176,13 +150,75 @@ START_TEST(the_newest_object) {
 }
 END_TEST
 
+/* ---- twice, before its buffer is retired ---------------------------------------------------- */
+
+/* The newest object of its owner's buffer has lost its end twice, and the walks find it alone. */
+static void trimmed_twice_is_found_alone(tsr_semantics placement) {
+  place_set wanted = {0};
+  place_set_add(&wanted, roots[0].word, vm_size(VECTOR, 5));
+  place_verify(&vm);
+  place_heap_holds(&vm, &wanted, true, "trimmed twice");
+  vm_collect(&vm);
+  place_verify(&vm);
+  place_heap_holds(&vm, &wanted, true, "trimmed twice, and swept");
+  for (unsigned i = 1; i < 20; i++) {
+    roots[i].word = vm_word(place_must(&vm, placement, VECTOR, i, 7));
+    vm_fill(vm_ref(roots[i].word), i);
+    place_set_add(&wanted, roots[i].word, vm_size(VECTOR, 7));
+  }
+  vm_collect(&vm);
+  place_heap_holds(&vm, &wanted, true, "trimmed twice, and its end in use");
+  for (unsigned i = 1; i < 20; i++)
+    ck_assert(vm_filled(vm_ref(roots[i].word), i));
+  place_set_free(&wanted);
+}
+
+static const tsr_semantics staying[] = {TSR_NON_MOVING, TSR_IMMORTAL};
+
+/* The one that trims has no buffer there, and so cannot move its cursor back. */
+START_TEST(twice_by_another_mutator) {
+  start_alone("16M");
+  tsr_mutator *owner = vm.m;
+  tsr_mutator *other = tsr_bind_mutator(vm.heap, roots, NULL);
+  ck_assert_ptr_nonnull(other);
+  tsr_enter_native(other);
+  roots[0].word = vm_word(place_must(&vm, staying[_i], VECTOR, 0, 20));
+  tsr_enter_native(owner);
+  tsr_leave_native(other);
+  vm.m = other;
+  shrink(vm_ref(roots[0].word), 10);
+  shrink(vm_ref(roots[0].word), 5);
+  trimmed_twice_is_found_alone(staying[_i]);
+  vm.m = owner;
+  ck_assert_int_eq(tsr_unbind_mutator(other, NULL), TSR_OK);
+  tsr_leave_native(owner);
+  stop();
+}
+END_TEST
+
+/* Under the greatest stress no buffer outlives its first object. */
+START_TEST(twice_under_stress) {
+  vm_init_calm(&vm);
+  vm_alone(&vm); /* every allocation of theirs would collect, too */
+  vm_pin(&vm, "heap_max", "16M");
+  vm_pin(&vm, "stress", "1");
+  vm_start(&vm);
+  open_roots();
+  roots[0].word = vm_word(place_must(&vm, staying[_i], VECTOR, 0, 20));
+  shrink(vm_ref(roots[0].word), 10);
+  shrink(vm_ref(roots[0].word), 5);
+  trimmed_twice_is_found_alone(staying[_i]);
+  stop();
+}
+END_TEST
+
 /* ---- references ---------------------------------------------------------------------------- */
 
 START_TEST(references_in_the_cut_part_keep_nothing_alive) {
   static const unsigned kinds[] = {VECTOR, TABLE, CUSTOM};
   static const size_t counts[] = {60, 1600};
   for (unsigned k = 0; k < 2; k++) {
-    start("32M");
+    start_calm("32M");
     size_t left = 0;
     for (unsigned i = 0; i < 3 * TSR_PLACEMENTS; i++) {
       unsigned kind = kinds[i / TSR_PLACEMENTS];
@@ -413,7 +449,7 @@ END_TEST
 START_TEST(shrinking_amid_allocation_and_collections) {
   uint64_t seed = 990;
   uint64_t seeds[ROOTS] = {0};
-  start("32M");
+  start_calm("32M");
   unsigned steps = vm_collects ? 30000 : 1500;
   for (unsigned step = 0; step < steps; step++) {
     unsigned r = (unsigned)(vm_random(&seed) % ROOTS);
@@ -445,6 +481,8 @@ static void add(TCase *tests) {
   tcase_add_test(tests, large_to_small_in_steps);
   tcase_add_test(tests, by_less_than_a_granule);
   tcase_add_test(tests, the_newest_object);
+  tcase_add_loop_test(tests, twice_by_another_mutator, 0, 2);
+  tcase_add_loop_test(tests, twice_under_stress, 0, 2);
   tcase_add_test(tests, references_in_the_cut_part_keep_nothing_alive);
   tcase_add_test(tests, large_blocks_come_back_at_once);
   tcase_add_test(tests, large_blocks_serve_the_next_object);

@@ -254,14 +254,18 @@ START_TEST(a002_06_copy_in_and_copy_out) {
       cached_record(&vm, &cache, &roots[i], serial + i);
       vm_extents_add(&extents, vm_ref(roots[i].word), vm_size(RECORD, 0));
     }
-    /* Half a buffer is bumped by the cache alone; now a size that cannot fit goes slow. */
-    size_t big = tsr_round_size(cache.limit - cache.cursor + 8);
-    if (big <= TSR_MAX_INLINE_BYTES) {
-      void *forced = cached_alloc(&vm, &cache, big, true);
-      ck_assert_ptr_nonnull(forced);
-      vm_init_filler(forced, big);
-      vm_extents_add(&extents, forced, big);
+    /* Most of a buffer is bumped by the cache alone; then a size that cannot fit goes slow. */
+    while (cache.limit - cache.cursor >= 4 * KIB) {
+      void *bumped = cached_alloc(&vm, &cache, 2 * KIB, true);
+      ck_assert_ptr_nonnull(bumped);
+      vm_init_filler(bumped, 2 * KIB);
+      vm_extents_add(&extents, bumped, 2 * KIB);
     }
+    size_t big = tsr_round_size(cache.limit - cache.cursor + 8);
+    void *forced = cached_alloc(&vm, &cache, big, true);
+    ck_assert_ptr_nonnull(forced);
+    vm_init_filler(forced, big);
+    vm_extents_add(&extents, forced, big);
     ck_assert_msg(!vm_extents_overlap(&extents), "memory was handed out twice");
     vm.m->bump[0] = cache;
     cache = (tsr_bump_pointer){0, 0};

@@ -6,34 +6,8 @@
  * around collections, where what is unreachable may be found before and may not after.
  * tsr_heap_contains() is asked for words of every sort. tsr_heap_verify() agrees at every step.
  */
-#include "placement.h"
-
 #define ROOTS 600u
-
-static testvm vm;
-static tsr_slot roots[ROOTS];
-
-static void open_roots(void) {
-  memset(roots, 0, sizeof roots);
-  ck_assert_int_eq(tsr_root_add(vm.heap, roots, ROOTS, TSR_ROOT_PRECISE, "table", NULL), TSR_OK);
-}
-
-static void start(const char *heap_max) {
-  vm_open(&vm, heap_max);
-  open_roots();
-}
-
-/* Where used memory or free addresses matter, nobody else may have any. */
-static void start_alone(const char *heap_max) {
-  vm_open_alone(&vm, heap_max);
-  open_roots();
-}
-
-static void stop(void) {
-  place_verify(&vm);
-  ck_assert_int_eq(tsr_root_remove(vm.heap, roots, NULL), TSR_OK);
-  vm_stop(&vm);
-}
+#include "placement_fixture.h"
 
 static size_t random_count(uint64_t *seed) {
   return vm_random(seed) % 16 == 0 ? vm_random(seed) % 40000 : vm_random(seed) % 300;
@@ -44,7 +18,7 @@ static size_t random_count(uint64_t *seed) {
 START_TEST(what_was_allocated_is_what_is_found) {
   place_set made = {0};
   uint64_t seed = 77;
-  start("64M");
+  start_calm("64M");
   place_heap_holds(&vm, &made, true, "an empty heap");
   place_verify(&vm);
   for (unsigned i = 0; i < 12 * PLACE_COMBINATIONS; i++) {
@@ -64,7 +38,7 @@ END_TEST
 START_TEST(buffers_in_use_are_walked) {
   static const tsr_semantics placements[] = {TSR_DEFAULT, TSR_IMMORTAL, TSR_NON_MOVING};
   place_set made = {0};
-  start("32M");
+  start_calm("32M");
   for (unsigned i = 0; i < 900; i++) {
     tsr_semantics p = placements[i % 3];
     uint32_t pair = tsr_allocator_mapping(vm.heap, p).pair_offset;
@@ -126,7 +100,7 @@ START_TEST(the_live_set_before_and_after_collections) {
   memset(lives, 0, sizeof lives);
   place_set immortal = {0};
   uint64_t seed = 4;
-  start("96M");
+  start_calm("96M");
   unsigned rounds = vm_collects ? 12 : 2;
   for (unsigned round = 0; round < rounds; round++) {
     for (unsigned i = 0; i < ROOTS; i++) { /* a third lives on */
@@ -149,7 +123,7 @@ END_TEST
 START_TEST(neighbours_in_every_size) {
   static life lives[ROOTS];
   place_set immortal = {0};
-  start("32M");
+  start_calm("32M");
   for (unsigned step = 1; step <= 7; step++) {
     for (unsigned i = 0; i < ROOTS; i++) {
       size_t count = 8 * (size_t)((i * step) % 23);
@@ -174,7 +148,7 @@ static bool contains(uint64_t word) {
 }
 
 START_TEST(words_that_are_no_addresses) {
-  start("16M");
+  start_calm("16M");
   vm_new(vm.m, PAIR, 0, 0);
   for (unsigned collected = 0; collected < 2; collected++) {
     ck_assert(!tsr_heap_contains(vm.heap, NULL));
@@ -224,7 +198,7 @@ static void ask_around(uint64_t word, size_t size) {
 START_TEST(every_byte_of_every_object_is_in_the_heap) {
   static const size_t counts[] = {0, 8, 100, 8176, 8177, 16 * KIB, 32 * KIB - 16, 32 * KIB, 100000};
   size_t shapes = sizeof counts / sizeof counts[0];
-  start("96M");
+  start_calm("96M");
   for (unsigned i = 0; i < PLACE_COMBINATIONS * shapes; i++) {
     size_t count = counts[i / PLACE_COMBINATIONS];
     roots[i].word =
@@ -296,7 +270,7 @@ END_TEST
 /* Two heaps never contain each other's objects. */
 START_TEST(each_heap_contains_its_own) {
   testvm other;
-  start("16M");
+  start_calm("16M");
   vm_open(&other, "16M");
   for (unsigned c = 0; c < PLACE_COMBINATIONS; c++) {
     tsr_ref mine = place_must(&vm, place_semantics(c), BYTES, 0, 40);

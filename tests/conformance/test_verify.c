@@ -97,7 +97,8 @@ static void assert_survived(const ending *end, const char *what) {
 typedef struct scene {
   testvm vm;
   tsr_mutator *m;
-  bool verifies; /* option verify */
+  bool verifies;       /* option verify */
+  const char *buffers; /* option stress, which bounds a buffer; NULL: none */
   tsr_scope scope;
   tsr_slot *handle, *local;
   tsr_slot range[4];
@@ -172,6 +173,7 @@ static void scene_open(scene *s) {
   vm_init_calm(&s->vm);
   vm_alone(&s->vm); /* what a broken heap does to other mutators is not the question */
   vm_pin(&s->vm, "verify", s->verifies ? "on" : "off");
+  if (s->buffers != NULL) vm_pin(&s->vm, "stress", s->buffers);
   s->vm.on_heap_roots = report_heap_slot;
   s->vm.on_mutator_roots = report_mutator_slot;
   s->vm.extra = s;
@@ -305,6 +307,32 @@ static void length(scene *s, const fault *f) {
   tsr_ref object = kept_object(s, f->kind, f->count, f->semantics);
   expect(s, "%zx", (size_t)(uintptr_t)object);
   expect(s, "layout %s", f->kind == BYTES ? "bytes" : "vector");
+  expect(s, "root");
+  expect(s, "constants");
+  break_word(s, vm_slot(object, 1), f->word);
+}
+
+/* The scene's buffers are shorter than a block. */
+static void length_past_a_buffer(scene *s, const fault *f) {
+  length(s, f);
+}
+
+/* A row of three, which a safepoint has taken out of the mutator's hands; the middle one lives only until
+   the collection that the plant may begin with. */
+static void length_in_a_row(scene *s, const fault *f) {
+  tsr_ref object = kept_object(s, f->kind, f->count, f->semantics);
+  make(s->m, BYTES, 0, 800, f->semantics);
+  s->range[1].word = vm_word(make(s->m, BYTES, 0, 32, f->semantics));
+  ck_assert_uint_eq(s->range[1].word - vm_word(object),
+                    vm_size(f->kind, f->count) + vm_size(BYTES, 800));
+  if (f->when == COLLECTING_PLAN) {
+    vm_collect(&s->vm);
+  } else {
+    ck_assert_int_eq(tsr_heap_verify(s->m, NULL), TSR_OK);
+  }
+  expect_object(s, object, f->kind == BYTES ? "bytes" : "vector", vm_size(f->kind, f->word));
+  expect(s, "root");
+  expect(s, "constants");
   break_word(s, vm_slot(object, 1), f->word);
 }
 
@@ -392,6 +420,15 @@ static const fault faults[] = {
     {"length past a non-moving block", length, BYTES, 200, TSR_NON_MOVING, 0, MIB, ANY_PLAN},
     {"length past an immortal block", length, VECTOR, 20, TSR_IMMORTAL, 0, 40000, ANY_PLAN},
 
+    {"length past a buffer", length_past_a_buffer, BYTES, 32, TSR_NON_MOVING, 0, 8000, ANY_PLAN},
+    {"length past an immortal one's", length_past_a_buffer, VECTOR, 4, TSR_IMMORTAL, 0, 1000,
+     ANY_PLAN},
+    {"length into a free run", length_in_a_row, BYTES, 32, TSR_NON_MOVING, 0, 400, COLLECTING_PLAN},
+    {"length over a free run", length_in_a_row, VECTOR, 4, TSR_NON_MOVING, 0, 106, COLLECTING_PLAN},
+    {"length into the next object", length_in_a_row, BYTES, 32, TSR_NON_MOVING, 0, 400, ANY_PLAN},
+    {"length over the next object", length_in_a_row, BYTES, 32, TSR_NON_MOVING, 0, 848, ANY_PLAN},
+    {"length over an immortal one", length_in_a_row, VECTOR, 4, TSR_IMMORTAL, 0, 104, ANY_PLAN},
+
     {"armed", gc_byte, RECORD, 0, TSR_DEFAULT, 0, TSR_GC_ARMED, ANY_PLAN},
     {"forwarded", gc_byte, RECORD, 0, TSR_DEFAULT, 0, 0x20, ANY_PLAN},
     {"the other forwarding bit", gc_byte, RECORD, 0, TSR_DEFAULT, 0, 0x40, ANY_PLAN},
@@ -427,6 +464,10 @@ static bool fault_applies(const fault *f) {
          (f->when == MOVING_PLAN && plan_moves());
 }
 
+static const char *buffers_for(const fault *f) {
+  return f->plant == length_past_a_buffer ? "4096" : NULL;
+}
+
 static void assert_parts(const scene *s, const char *name, const char *text) {
   for (unsigned i = 0; i < s->part_count; i++) {
     ck_assert_msg(strstr(text, s->parts[i]) != NULL, "%s: nothing of \"%s\" in:\n%s", name,
@@ -458,6 +499,7 @@ static void plant_and_collect(void *context) {
 /* The collection after the plant ends the process, and says why. */
 static void judge_collection(const fault *f) {
   trial t = {f, scene_create(true)};
+  t.s->buffers = buffers_for(f);
   ending end = in_child(plant_and_collect, &t);
   assert_died_of(&end, SIGABRT, f->name);
   assert_parts(t.s, f->name, end.text);
@@ -469,6 +511,7 @@ static void judge_collection(const fault *f) {
 /* tsr_heap_verify() says the same, as often as it is asked, and changes nothing. */
 static void judge_request(const fault *f) {
   scene *s = scene_create(false);
+  s->buffers = buffers_for(f);
   scene_open(s);
   tsr_error error = {0};
   ck_assert_msg(tsr_heap_verify(s->m, &error) == TSR_OK, "%s: too early: %s", f->name,
@@ -522,6 +565,34 @@ START_TEST(verifying_is_a_safepoint_and_no_collection) {
   ck_assert(vm_list_holds(vm.m, list->word, 1000, 0));
   vm_threads(&vm, 4, bind_and_verify, NULL);
   tsr_scope_close(vm.m, &scope);
+  vm_stop(&vm);
+}
+END_TEST
+
+#define SCATTERED 64
+
+/* The blocks that are guarded leave a run for an object of half the heap, as they would without guards. */
+START_TEST(half_the_heap_for_one_object) {
+  testvm vm;
+  vm_init_calm(&vm);
+  vm_alone(&vm); /* they would need the other half */
+  vm_pin(&vm, "heap_max", "16M");
+  vm_pin(&vm, "verify", _i == 0 ? "off" : "on");
+  vm_start(&vm);
+  tsr_slot few[SCATTERED] = {{0}};
+  ck_assert_int_eq(tsr_root_add(vm.heap, few, SCATTERED, TSR_ROOT_PRECISE, "few", NULL), TSR_OK);
+  for (unsigned i = 0; i < SCATTERED; i++) {
+    few[i].word = vm_word(make(vm.m, BYTES, i, 16000, TSR_LARGE));
+    ck_assert_uint_ne(few[i].word, 0);
+    vm_garbage(vm.m, 400 * KIB);
+  }
+  vm_collect(&vm);
+  for (size_t bytes = MIB; bytes <= 8 * MIB; bytes *= 2) {
+    ck_assert_msg(make(vm.m, BYTES, 0, bytes - 16, TSR_LARGE) != NULL, "%zu bytes", bytes);
+    vm_collect(&vm);
+  }
+  ck_assert_uint_eq(vm_take_ooms(&vm, NULL), 0);
+  ck_assert_int_eq(tsr_root_remove(vm.heap, few, NULL), TSR_OK);
   vm_stop(&vm);
 }
 END_TEST
@@ -855,6 +926,7 @@ static void add(TCase *tests) {
   tcase_add_loop_test(tests, a002_05_a_stale_pair_is_found_by_the_next_collection, 0, (int)PAIRED);
   tcase_add_loop_test(tests, a002_05_a_stale_pair_is_found_on_request, 0, (int)PAIRED);
   tcase_add_test(tests, a_stray_access_faults);
+  tcase_add_loop_test(tests, half_the_heap_for_one_object, 0, 2);
   tcase_add_test(tests, a002_05_an_injected_missing_revoke_is_found);
 }
 

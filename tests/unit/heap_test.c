@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/heap/heap.h"
+#include "core/os/watch.h"
 #include "tests/unit/unit.h"
 
 #define MODEL_BLOCKS 512
@@ -41,6 +42,7 @@ static void model_close(model *m) {
 static bool model_acquire(model *m, uint32_t count, enum block_space space) {
   uint32_t first = block_map_acquire(&m->map, count, space, MEMORY_WITHIN_LIMIT);
   if (first == BLOCK_NONE) return false;
+  os_memory_allow(block_map_start(&m->map, first), block_map_start(&m->map, first + count));
   for (uint32_t i = first; i < first + count; i++) {
     ck_assert(!m->used[i]);
     m->used[i] = true;
