@@ -303,24 +303,23 @@ static void arena_free(arena *a, uintptr_t start, uintptr_t end) {
 uintptr_t arena_retire(arena *a, bump_buffer buffer) {
   const tsr_heap *heap = a->heap;
   const object_bits *bits = &heap->bits;
-  uintptr_t used_end = buffer.start, unwalkable = 0;
+  uintptr_t at = buffer.start, used_end = buffer.start;
+  bool walkable = true;
   os_mutex_lock(&a->lock);
   object_bit_clear(bits->starts, object_bit_index(bits, buffer.start));
-  uintptr_t at = buffer.start;
-  while (unwalkable == 0 && (at = object_walk_next(at, buffer.end)) < buffer.end) {
+  while (walkable && (at = object_walk_next(at, buffer.end)) < buffer.end) {
     object_bit_set(bits->starts, object_bit_index(bits, at));
     size_t bytes = object_walk_bytes_within(heap, (tsr_ref)at, buffer.end - at);
-    if (bytes == 0) unwalkable = at;
-    at += bytes;
-    used_end = at;
+    walkable = bytes != 0;
+    if (walkable) used_end = at += bytes;
   }
-  if (unwalkable == 0) {
+  if (walkable) {
     arena_free(a, used_end, buffer.end);
   } else {
     object_bit_set(bits->starts, object_bit_index(bits, buffer.start));
   }
   os_mutex_unlock(&a->lock);
-  return unwalkable;
+  return walkable ? 0 : at;
 }
 
 void arena_trim(arena *a, bump_buffer *buffer, uintptr_t end) {
