@@ -1,5 +1,5 @@
 /*
- * New objects, trimmed objects, sealed objects.
+ * Trimmed objects, sealed objects.
  */
 #include "core/alloc/objects.h"
 
@@ -9,14 +9,6 @@
 #include "core/object/layout.h"
 #include "core/os/error.h"
 #include "core/space/seal.h"
-
-tsr_status object_declare(tsr_mutator *mutator, tsr_ref object, size_t bytes,
-                          tsr_semantics semantics, tsr_error *error) {
-  tsr_status status = new_object_check(mutator->heap, object, bytes, semantics, error);
-  if (status != TSR_OK) return status;
-  if ((semantics & TSR_LEAF) != 0) header_set_gc_bits(object, GC_LEAF);
-  return TSR_OK;
-}
 
 /* ---- an object that a call names -------------------------------------------------------------------- */
 
