@@ -303,7 +303,8 @@ static void arena_free(arena *a, uintptr_t start, uintptr_t end) {
 uintptr_t arena_retire(arena *a, bump_buffer buffer) {
   const tsr_heap *heap = a->heap;
   const object_bits *bits = &heap->bits;
-  uintptr_t at = buffer.start, used_end = buffer.start;
+  uintptr_t at = buffer.start;
+  uintptr_t used_end = at;
   bool walkable = true;
   os_mutex_lock(&a->lock);
   object_bit_clear(bits->starts, object_bit_index(bits, buffer.start));
