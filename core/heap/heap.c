@@ -137,7 +137,11 @@ bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t staying_bl
   /* Some more than is asked for now, so that the next request does not come back at once. */
   size_t limit = needed + needed / 8;
   if (limit > most) limit = most;
-  if (limit > os_atomic_load(&heap->limit_bytes)) os_atomic_store(&heap->limit_bytes, limit);
+  /* Never down: a thread that was refused tells from a higher limit that it should try again. */
+  uintptr_t now = os_atomic_load(&heap->limit_bytes);
+  while (limit > now && !os_atomic_compare_exchange_full(&heap->limit_bytes, now, limit)) {
+    now = os_atomic_load(&heap->limit_bytes);
+  }
   return true;
 }
 
