@@ -65,26 +65,9 @@ static size_t staying_blocks_for(const allocation *a) {
   return allocation_may_move(a) ? 0 : 1;
 }
 
-/* Lets the heap grow for it. False: neither this thread nor another has made it larger than `limit_bytes`. */
-static bool grant_grow(tsr_heap *heap, const allocation *a, size_t limit_bytes) {
-  if (heap_admits(heap, default_blocks_for(a), staying_blocks_for(a))) {
-    return os_atomic_load(&heap->limit_bytes) != limit_bytes;
-  }
-  return heap_grow_to_admit(heap, default_blocks_for(a), staying_blocks_for(a));
-}
-
-static bool grant_take_growing(const claim *c, grant *taken) {
-  tsr_heap *heap = c->mutator->heap;
-  for (;;) {
-    size_t limit_bytes = os_atomic_load(&heap->limit_bytes);
-    if (grant_take(c, MEMORY_WITHIN_LIMIT, taken)) return true;
-    if (!grant_grow(heap, c->request, limit_bytes)) return false;
-  }
-}
-
 /* Without a collection: growing, and past the maximum where the request allows that. */
 static bool grant_take_at_once(const claim *c, grant *taken) {
-  if (grant_take_growing(c, taken)) return true;
+  if (grant_take(c, MEMORY_WITHIN_LIMIT, taken)) return true;
   return (c->request->request & TSR_ALLOC_OVERCOMMIT) != 0 &&
          grant_take(c, MEMORY_OVER_LIMIT, taken);
 }
@@ -106,13 +89,13 @@ typedef struct errand {
 
 static void errand_run(void *context) {
   errand *own = context;
-  own->succeeded = grant_take_growing(own->claim, &own->taken);
+  own->succeeded = grant_take(own->claim, MEMORY_WITHIN_LIMIT, &own->taken);
 }
 
 /* Climbs the ladder. False: at its end. */
 static bool grant_climb(const claim *c, grant *taken) {
-  if (!c->mutator->heap->plan->collects) return grant_take_growing(c, taken);
-  if (grant_take(c, MEMORY_WITHIN_LIMIT, taken)) return true;
+  if (!c->mutator->heap->plan->collects) return grant_take(c, MEMORY_WITHIN_LIMIT, taken);
+  if (grant_take(c, MEMORY_WITHIN_SIZE, taken)) return true;
   static const char *const causes[] = {"allocation", "emergency"};
   for (size_t rung = 0; rung < sizeof causes / sizeof causes[0];) {
     errand own = {.claim = c};
@@ -123,10 +106,10 @@ static bool grant_climb(const claim *c, grant *taken) {
       rung++;
       break;
     case COLLECTION_WAITED:
-      if (grant_take(c, MEMORY_WITHIN_LIMIT, taken)) return true;
+      if (grant_take(c, MEMORY_WITHIN_SIZE, taken)) return true;
       break;
     case COLLECTION_DISABLED:
-      return grant_take_growing(c, taken);
+      return grant_take(c, MEMORY_WITHIN_LIMIT, taken);
     }
   }
   return false;

@@ -111,10 +111,6 @@ static bool heap_fits(const tsr_heap *heap, size_t limit_bytes, size_t default_b
   return metadata <= limit_bytes && blocks <= (limit_bytes - metadata) >> BLOCK_SHIFT;
 }
 
-bool heap_admits(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
-  return heap_fits(heap, os_atomic_load(&heap->limit_bytes), default_blocks, staying_blocks);
-}
-
 bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
   return heap_fits(heap, heap->account.limit_bytes, default_blocks, staying_blocks);
 }
@@ -129,7 +125,8 @@ void heap_resize(tsr_heap *heap) {
   os_atomic_store(&heap->limit_bytes, (uintptr_t)size);
 }
 
-bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
+/* Lets the heap grow so far that it admits this many more blocks, if its maximum allows. */
+static bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
   size_t most = heap->account.limit_bytes;
   if (!heap_fits(heap, most, default_blocks, staying_blocks)) return false;
   size_t needed = heap->plan->footprint_blocks(heap, default_blocks, staying_blocks) * BLOCK_BYTES +
@@ -137,7 +134,6 @@ bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t staying_bl
   /* Some more than is asked for now, so that the next request does not come back at once. */
   size_t limit = needed + needed / 8;
   if (limit > most) limit = most;
-  /* Never down: a thread that was refused tells from a higher limit that it should try again. */
   uintptr_t now = os_atomic_load(&heap->limit_bytes);
   while (limit > now && !os_atomic_compare_exchange_full(&heap->limit_bytes, now, limit)) {
     now = os_atomic_load(&heap->limit_bytes);
@@ -145,9 +141,19 @@ bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t staying_bl
   return true;
 }
 
+bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
+                 memory_allowance allowance) {
+  if (allowance == MEMORY_OVER_LIMIT) return true;
+  if (heap_fits(heap, os_atomic_load(&heap->limit_bytes), default_blocks, staying_blocks)) {
+    return true;
+  }
+  return allowance == MEMORY_WITHIN_LIMIT &&
+         heap_grow_to_admit(heap, default_blocks, staying_blocks);
+}
+
 uint32_t heap_acquire_staying(tsr_heap *heap, uint32_t count, enum block_space space,
                               memory_allowance allowance) {
-  if (allowance == MEMORY_WITHIN_LIMIT && !heap_admits(heap, 0, count)) return BLOCK_NONE;
+  if (!heap_admits(heap, 0, count, allowance)) return BLOCK_NONE;
   return block_map_acquire(&heap->blocks, count, space, allowance);
 }
 

@@ -59,15 +59,14 @@ void heap_close(tsr_heap *heap);
 /* The error of a room that found no memory for its tables. */
 tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error);
 
-/* Whether so many more blocks may be handed out without a collection first. */
-bool heap_admits(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
+/* Whether so many more blocks may be handed out without a collection first. Grows the heap for them where
+   the allowance is more than its size. */
+bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
+                 memory_allowance allowance);
 /* Whether that many would fit into a heap grown to its maximum. */
 bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 /* Sets the current size after a collection: in proportion to what is live, between the bounds. */
 void heap_resize(tsr_heap *heap);
-/* Lets the heap grow so far that it admits this many more blocks, if its maximum allows. False: it
-   does not. */
-bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 
 /*
  * Single blocks or a run for a space, if the heap admits them or may pass its maximum. The caller holds

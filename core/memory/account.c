@@ -40,7 +40,7 @@ bool memory_charge(memory_account *account, memory_type type, size_t bytes,
   size_t now;
   do {
     now = os_atomic_load(&account->total.bytes);
-    if (allowance == MEMORY_WITHIN_LIMIT && bytes > memory_left(account, now)) return false;
+    if (allowance != MEMORY_OVER_LIMIT && bytes > memory_left(account, now)) return false;
   } while (!os_atomic_compare_exchange_full(&account->total.bytes, now, now + bytes));
   memory_share_raise_peak(&account->total, now + bytes);
   memory_share_add(&account->by_type[type], bytes);

@@ -45,8 +45,12 @@ typedef struct memory_account {
 
 void memory_account_open(memory_account *account, size_t limit_bytes);
 
-/* Whether a charge may pass the limit. */
-typedef enum memory_allowance { MEMORY_WITHIN_LIMIT, MEMORY_OVER_LIMIT } memory_allowance;
+/* How far memory may be taken. */
+typedef enum memory_allowance {
+  MEMORY_WITHIN_SIZE, /* as far as the heap has grown: for its spaces; an account takes it as the next */
+  MEMORY_WITHIN_LIMIT, /* up to the maximum */
+  MEMORY_OVER_LIMIT
+} memory_allowance;
 
 /* False: the limit would be passed, or is, and nothing changed. */
 bool memory_charge(memory_account *account, memory_type type, size_t bytes,

@@ -70,7 +70,7 @@ static size_t bump_blocks_rest(const bump_blocks *blocks) {
 static bool bump_blocks_renew(bump_blocks *blocks, memory_allowance allowance) {
   tsr_heap *heap = blocks->heap;
   os_mutex_lock(&heap->admission);
-  bool admitted = allowance == MEMORY_OVER_LIMIT || heap_admits(heap, 1, 0);
+  bool admitted = heap_admits(heap, 1, 0, allowance);
   uint32_t index = admitted ? bump_blocks_add(blocks, allowance) : BLOCK_NONE;
   os_mutex_unlock(&heap->admission);
   if (index == BLOCK_NONE) return false;
@@ -84,7 +84,7 @@ static bool bump_blocks_renew(bump_blocks *blocks, memory_allowance allowance) {
  */
 static bool bump_blocks_have(bump_blocks *blocks, size_t least, memory_allowance allowance) {
   if (bump_blocks_rest(blocks) < least) return bump_blocks_renew(blocks, allowance);
-  return allowance == MEMORY_OVER_LIMIT || heap_admits(blocks->heap, 0, 0);
+  return heap_admits(blocks->heap, 0, 0, allowance);
 }
 
 static bump_buffer bump_blocks_carve(bump_blocks *blocks, size_t preferred) {
