@@ -21,7 +21,6 @@
 #include "bench.h"
 #include "emit.h"
 
-#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -411,21 +410,13 @@ static struct row summarise(const struct results *results, enum way way, double 
   return row;
 }
 
-static void print_counted(double value, int width) {
-  if (isnan(value)) {
-    printf(" %*s", width, "n/a");
-  } else {
-    printf(" %*.3f", width, value);
-  }
-}
-
 static void print_row(const struct results *results, enum way way, const struct row *row) {
   double objects_per_s = 1e9 / row->wall_ns.median;
   printf("  %-10s %8.3f %8.3f %8.3f %8.3f %10.2f %9.2f %9.2f", ways[way].name, row->wall_ns.median,
          row->wall_ns.min, row->wall_ns.max, row->cpu_ns.median, objects_per_s / 1e6,
          objects_per_s * (double)results->size / 1e9, row->ratio.median);
-  print_counted(row->counted[BENCH_INSTRUCTIONS].median, 8);
-  print_counted(row->counted[BENCH_CACHE_MISSES].median, 8);
+  bench_column(row->counted[BENCH_INSTRUCTIONS].median, 8, 3);
+  bench_column(row->counted[BENCH_CACHE_MISSES].median, 8, 3);
   printf(" %8llu\n", (unsigned long long)results->collections[way]);
 }
 
@@ -442,28 +433,20 @@ static void print_table(const struct results *results, double *scratch) {
   }
 }
 
-static void print_json_number(const char *name, double value) {
-  if (isnan(value)) {
-    printf(",\"%s\":null", name);
-  } else {
-    printf(",\"%s\":%.6g", name, value);
-  }
-}
-
 static void print_json(const struct results *results, double *scratch, bool *first) {
   for (enum way way = 0; way < WAYS; way++) {
     if (!way_runs_here(way)) continue;
     struct row row = summarise(results, way, scratch);
     printf("%s\n  {\"size\":%zu,\"way\":\"%s\"", *first ? "" : ",", results->size, ways[way].name);
-    print_json_number("wall_ns", row.wall_ns.median);
-    print_json_number("wall_ns_min", row.wall_ns.min);
-    print_json_number("wall_ns_max", row.wall_ns.max);
-    print_json_number("cpu_ns", row.cpu_ns.median);
-    print_json_number("objects_per_s", 1e9 / row.wall_ns.median);
-    print_json_number("bytes_per_s", 1e9 / row.wall_ns.median * (double)results->size);
-    print_json_number("cpu_to_control", row.ratio.median);
-    print_json_number("instructions", row.counted[BENCH_INSTRUCTIONS].median);
-    print_json_number("cache_misses", row.counted[BENCH_CACHE_MISSES].median);
+    bench_json_number("wall_ns", row.wall_ns.median);
+    bench_json_number("wall_ns_min", row.wall_ns.min);
+    bench_json_number("wall_ns_max", row.wall_ns.max);
+    bench_json_number("cpu_ns", row.cpu_ns.median);
+    bench_json_number("objects_per_s", 1e9 / row.wall_ns.median);
+    bench_json_number("bytes_per_s", 1e9 / row.wall_ns.median * (double)results->size);
+    bench_json_number("cpu_to_control", row.ratio.median);
+    bench_json_number("instructions", row.counted[BENCH_INSTRUCTIONS].median);
+    bench_json_number("cache_misses", row.counted[BENCH_CACHE_MISSES].median);
     printf(",\"collections\":%llu}", (unsigned long long)results->collections[way]);
     *first = false;
   }

@@ -14,7 +14,7 @@
 
 static void show_options(const char *command, const struct bench_option *options, size_t count) {
   static const char *const operand[] = {"", " N", " TEXT"};
-  printf("usage: tessera-bench %s [options]\n\n", command);
+  printf("usage: %s [options]\n\n", command);
   for (size_t i = 0; i < count; i++) {
     printf("  %s%-*s %s\n", options[i].name, (int)(16 - strlen(options[i].name)),
            operand[options[i].kind], options[i].help);
@@ -62,12 +62,12 @@ enum bench_parsed bench_parse(int argc, char **argv, const struct bench_option *
     }
     const struct bench_option *option = find_option(argv[i], options, count);
     if (option == NULL) {
-      fprintf(stderr, "tessera-bench %s: unknown option %s; --help lists them\n", argv[0], argv[i]);
+      fprintf(stderr, "%s: unknown option %s; --help lists them\n", argv[0], argv[i]);
       return BENCH_REFUSED;
     }
     const char *value = option->kind == BENCH_FLAG ? NULL : argv[i + 1];
     if (!set_option(option, value)) {
-      fprintf(stderr, "tessera-bench %s: %s wants %s\n", argv[0], option->name,
+      fprintf(stderr, "%s: %s wants %s\n", argv[0], option->name,
               option->kind == BENCH_NUMBER ? "a number from 1 on" : "a value");
       return BENCH_REFUSED;
     }
@@ -82,6 +82,14 @@ static double clock_ns(clockid_t clock) {
   struct timespec time;
   clock_gettime(clock, &time);
   return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+
+double bench_wall_ns(void) {
+  return clock_ns(CLOCK_MONOTONIC);
+}
+
+double bench_cpu_ns(void) {
+  return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 bool bench_rounds(unsigned rounds, size_t count,
@@ -107,8 +115,8 @@ struct bench_cost bench_read(const struct bench_counters *counters) {
   struct bench_cost cost;
   for (int i = 0; i < BENCH_COUNTERS; i++)
     cost.counted[i] = bench_counter_value(counters, i);
-  cost.cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-  cost.wall_ns = clock_ns(CLOCK_MONOTONIC);
+  cost.cpu_ns = bench_cpu_ns();
+  cost.wall_ns = bench_wall_ns();
   return cost;
 }
 
@@ -125,4 +133,22 @@ struct bench_figure bench_figure(double *values, size_t count) {
   qsort(values, count, sizeof *values, by_value);
   double median = (values[(count - 1) / 2] + values[count / 2]) / 2;
   return (struct bench_figure){median, values[0], values[count - 1]};
+}
+
+/* ---- reporting ------------------------------------------------------------------------------- */
+
+void bench_json_number(const char *name, double value) {
+  if (!isfinite(value)) {
+    printf(",\"%s\":null", name);
+  } else {
+    printf(",\"%s\":%.6g", name, value);
+  }
+}
+
+void bench_column(double value, int width, int decimals) {
+  if (!isfinite(value)) {
+    printf(" %*s", width, "n/a");
+  } else {
+    printf(" %*.*f", width, decimals, value);
+  }
 }

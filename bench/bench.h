@@ -18,7 +18,8 @@
 
 /* ---- subcommands ----------------------------------------------------------------------------- */
 
-/** One benchmark: a line in main.c's table. `argv[0]` is its name; returns an exit status. */
+/** One benchmark: a line in main.c's table. `argv[0]` is the program's name and its own; returns an
+    exit status. */
 struct bench_command {
   const char *name;
   const char *summary;
@@ -26,6 +27,8 @@ struct bench_command {
 };
 
 int bench_alloc(int argc, char **argv);
+int bench_trace(int argc, char **argv);
+int bench_barrier(int argc, char **argv);
 
 /* ---- options --------------------------------------------------------------------------------- */
 
@@ -48,6 +51,10 @@ enum bench_parsed bench_parse(int argc, char **argv, const struct bench_option *
                               size_t count);
 
 /* ---- measuring ------------------------------------------------------------------------------- */
+
+/** CLOCK_MONOTONIC, and the CPU time of the whole process. */
+double bench_wall_ns(void);
+double bench_cpu_ns(void);
 
 enum { BENCH_INSTRUCTIONS, BENCH_CACHE_MISSES, BENCH_COUNTERS };
 
@@ -84,5 +91,14 @@ struct bench_figure {
 
 /** Sorts the values. A NaN among them makes a figure of NaNs. */
 struct bench_figure bench_figure(double *values, size_t count);
+
+/* ---- reporting ------------------------------------------------------------------------------- */
+
+/** Prints a member of a JSON object, behind others; what is no number is null. */
+void bench_json_number(const char *name, double value);
+
+/** Prints a table's number in so many columns, and a space before them; what is no number is
+    "n/a". */
+void bench_column(double value, int width, int decimals);
 
 #endif

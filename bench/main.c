@@ -7,6 +7,10 @@
 static const struct bench_command commands[] = {
     {"alloc", "time and instructions per allocation, by the way the code gets at its buffer",
      bench_alloc},
+    {"trace", "time per object to mark or copy graphs, beside bare loops that do the same",
+     bench_trace},
+    {"barrier", "time per store of a reference through the write barrier, and without it",
+     bench_barrier},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -18,13 +22,21 @@ static void list_commands(FILE *out) {
   }
 }
 
+static int run_command(const struct bench_command *command, int argc, char **argv) {
+  char name[64];
+  snprintf(name, sizeof name, "tessera-bench %s", command->name);
+  argv[0] = name;
+  return command->run(argc, argv);
+}
+
 int main(int argc, char **argv) {
   if (argc < 2 || strcmp(argv[1], "--help") == 0) {
     list_commands(argc < 2 ? stderr : stdout);
     return argc < 2 ? 2 : 0;
   }
   for (int i = 0; i < COMMANDS; i++) {
-    if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+    if (strcmp(argv[1], commands[i].name) == 0)
+      return run_command(&commands[i], argc - 1, argv + 1);
   }
   fprintf(stderr, "tessera-bench: no command \"%s\"\n", argv[1]);
   list_commands(stderr);

@@ -11,7 +11,7 @@
 
 static size_t nogc_footprint_blocks(const tsr_heap *heap, size_t default_blocks,
                                     size_t staying_blocks) {
-  return copy_space_blocks(&heap->spaces->copy) + spaces_staying_blocks(heap) + default_blocks +
+  return copy_space_blocks(&heap->spaces->copy) + spaces_marked_blocks(heap) + default_blocks +
          staying_blocks;
 }
 
@@ -19,7 +19,7 @@ extern const struct plan plan_nogc;
 const struct plan plan_nogc = {.name = "nogc",
                                .summary = "never collects",
                                .preference = 1,
-                               .offers = TSR_NEEDS_NON_MOVING,
+                               .offers = TSR_NEEDS_NON_MOVING | TSR_NEEDS_AMBIGUOUS_ROOTS,
                                .least_blocks = 1,
                                .barrier = &barrier_none,
                                .footprint_blocks = nogc_footprint_blocks};

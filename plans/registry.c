@@ -10,7 +10,8 @@
 
 #define PLANS(X)                                                                                   \
   X(nogc)                                                                                          \
-  X(semispace)
+  X(semispace)                                                                                     \
+  X(markcompact)
 
 #define PLAN_DECLARE(name) extern const struct plan plan_##name;
 PLANS(PLAN_DECLARE)

@@ -20,52 +20,88 @@ static size_t semispace_footprint_blocks(const tsr_heap *heap, size_t default_bl
                                          size_t staying_blocks) {
   size_t from = copy_space_blocks(&heap->spaces->copy) + default_blocks;
   size_t to = from + from / SEMISPACE_MARGIN_SHARE + SEMISPACE_MARGIN_BLOCKS;
-  return from + to + spaces_staying_blocks(heap) + staying_blocks;
+  return from + to + spaces_marked_blocks(heap) + staying_blocks;
 }
 
-static void semispace_prepare(tsr_heap *heap, struct worker *worker) {
-  (void)worker;
+static void semispace_prepare(tsr_heap *heap) {
   copy_space_prepare(&heap->spaces->copy);
 }
 
+static void semispace_pin(tsr_heap *heap, tsr_ref object) {
+  copy_space *copy = &heap->spaces->copy;
+  if (block_map_space_of(&heap->blocks, (uintptr_t)object) != copy->from_space) return;
+  copy_space_pin(copy, (uintptr_t)object);
+}
+
 /* An object of from-space: moved before, kept before, or reached now. */
-KERNEL_INLINE tsr_ref semispace_visit_copied(struct worker *worker, tsr_ref object) {
-  tsr_heap *heap = worker->heap;
-  uint64_t header = header_load(object);
-  if (header_is_forwarded(header)) {
-    return (tsr_ref)forwarding_target(heap->blocks.base, header);
+OS_ALWAYS_INLINE tsr_ref semispace_visit_copied(kernel_run *run, tsr_ref object, bool shared) {
+  uint64_t header = shared ? header_load_shared(object) : header_load(object);
+  for (;;) {
+    if (header_is_forwarded(header)) return (tsr_ref)forwarding_target(run->base, header);
+    if (header_stays(header)) return object;
+    if (!shared) break;
+    uint64_t claimed = header_with_forward_bits(header, GC_CLAIMED);
+    if (!header_is_claimed(header) && header_exchange_shared(object, header, claimed)) break;
+    /* Another worker has it, for as long as it takes to copy it. */
+    os_pause();
+    header = header_load_shared(object);
   }
-  if (header_stays(header)) return object;
-  tsr_ref now = copy_space_evacuate(&heap->spaces->copy, &worker->targets, object);
-  if (!header_is_leaf(header)) worker_enqueue(worker, now);
+  struct worker *worker = run->worker;
+  tsr_ref now =
+      copy_space_evacuate(&worker->heap->spaces->copy, &worker->targets, object, header, shared);
+  if (!header_is_leaf(header)) kernel_push(run, now);
   return now;
 }
 
-KERNEL_INLINE tsr_ref semispace_visit(struct worker *worker, tsr_ref object,
-                                      enum block_space space) {
-  const struct spaces *spaces = worker->heap->spaces;
-  if (space == spaces->copy.from_space) return semispace_visit_copied(worker, object);
-  if (space >= BLOCK_ARENA) worker_reach_staying(worker, object, space);
+/* An object in a block that is kept in place. */
+OS_ALWAYS_INLINE tsr_ref semispace_visit_pinned(kernel_run *run, tsr_ref object, bool shared) {
+  uint64_t header;
+  do {
+    header = shared ? header_load_shared(object) : header_load(object);
+    if (header_stays(header)) return object;
+  } while (shared &&
+           !header_exchange_shared(object, header, header_with_forward_bits(header, GC_STAYS)));
+  if (!shared) header_store(object, header_with_forward_bits(header, GC_STAYS));
+  if (!header_is_leaf(header)) kernel_push(run, object);
   return object;
 }
 
+OS_ALWAYS_INLINE tsr_ref semispace_visit(kernel_run *run, tsr_ref object, uintptr_t granule,
+                                         enum block_space space, bool shared) {
+  if (TSR_LIKELY(space == run->from_space)) return semispace_visit_copied(run, object, shared);
+  if (space >= BLOCK_ARENA) kernel_reach_staying(run, object, granule, space, shared);
+  return space == BLOCK_PINNED ? semispace_visit_pinned(run, object, shared) : object;
+}
+
+KERNEL_DEFINE_ALL(semispace, semispace_visit, KERNEL_WAITS_FOR_OBJECT)
+
 static void semispace_visit_slots(struct worker *worker, tsr_slot *first, size_t count) {
-  kernel_visit_slots(worker, first, count, semispace_visit);
+  kernel_visit_slots(semispace_alone, worker, first, count);
 }
 
-static void semispace_trace(struct worker *worker) {
-  kernel_trace(worker, semispace_visit);
+static void semispace_reach(struct worker *worker, tsr_ref object) {
+  kernel_reach(semispace_alone, worker, object);
 }
 
-static void semispace_release(tsr_heap *heap, struct worker *worker) {
-  worker->live_bytes = worker->targets.live_bytes;
-  copy_space_release(&heap->spaces->copy, &worker->targets);
-  worker->live_bytes += spaces_release_staying(heap);
+static void semispace_rescan(struct worker *worker) {
+  kernel_rescan(semispace_alone, worker);
+}
+
+static size_t semispace_release(tsr_heap *heap) {
+  size_t live_bytes = 0;
+  for (uint32_t i = 0; i < heap->team->active; i++) {
+    copy_buffer *targets = &team_worker(heap->team, i)->targets;
+    live_bytes += targets->live_bytes;
+    copy_space_retire(&heap->spaces->copy, targets);
+  }
+  live_bytes += copy_space_release(&heap->spaces->copy);
+  return live_bytes + spaces_release_staying(heap);
 }
 
 extern const struct plan plan_semispace;
 const struct plan plan_semispace = {.name = "semispace",
                                     .summary = "copies everything live at each collection",
+                                    .offers = TSR_NEEDS_AMBIGUOUS_ROOTS,
                                     .preference = 10,
                                     .requires = TSR_DOES_SAFEPOINTS | TSR_DOES_UPDATABLE_SLOTS,
                                     .collects = true,
@@ -74,6 +110,9 @@ const struct plan plan_semispace = {.name = "semispace",
                                     .barrier = &barrier_none,
                                     .footprint_blocks = semispace_footprint_blocks,
                                     .prepare = semispace_prepare,
+                                    .pin = semispace_pin,
                                     .visit_slots = semispace_visit_slots,
+                                    .reach = semispace_reach,
                                     .trace = semispace_trace,
+                                    .rescan = semispace_rescan,
                                     .release = semispace_release};

@@ -3,7 +3,9 @@
  */
 #include "core/trace/roots.h"
 
+#include "core/alloc/objects.h"
 #include "core/os/error.h"
+#include "core/trace/pins.h"
 
 tsr_slot *tsr_local_slow(tsr_mutator *mutator, uint64_t word) {
   if (locals_extend(mutator)) return tsr_local(mutator, word);
@@ -33,12 +35,7 @@ tsr_status tsr_handle_free(tsr_heap *heap, tsr_slot *handle, tsr_error *error) {
 
 tsr_status tsr_root_add(tsr_heap *heap, tsr_slot *first, size_t count, tsr_root_kind kind,
                         const char *name, tsr_error *error) {
-  if (kind == TSR_ROOT_PRECISE) return roots_add_range(heap, first, count, name, error);
-  if (kind == TSR_ROOT_AMBIGUOUS) {
-    return error_set(error, TSR_UNSUPPORTED,
-                     "ambiguous root ranges (TSR_ROOT_AMBIGUOUS) are not in this version");
-  }
-  return error_set(error, TSR_INVALID_ARGUMENT, "%d is no kind of root range", (int)kind);
+  return roots_add_range(heap, first, count, kind, name, error);
 }
 
 tsr_status tsr_root_remove(tsr_heap *heap, tsr_slot *first, tsr_error *error) {
@@ -57,18 +54,38 @@ void tsr_visit_slots(tsr_visitor *visitor, tsr_slot *first, size_t count) {
   visitor_visit(visitor, first, count);
 }
 
-static tsr_status pins_unsupported(const char *function, tsr_error *error) {
-  return error_set(error, TSR_UNSUPPORTED, "%s: pins are not in this version", function);
+/* ---- pins ---------------------------------------------------------------------------------- */
+
+static tsr_status pin_checked(const tsr_mutator *mutator, tsr_ref object, bool once,
+                              const char *function, tsr_error *error) {
+  size_t bytes;
+  tsr_status status = object_check(mutator, object, function, &bytes, error);
+  return status == TSR_OK ? pins_add(mutator->heap, object, once, error) : status;
 }
 
 tsr_status tsr_pin(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
-  (void)mutator;
-  (void)object;
-  return pins_unsupported("tsr_pin", error);
+  return pin_checked(mutator, object, false, "tsr_pin", error);
+}
+
+tsr_status tsr_pin_once(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
+  return pin_checked(mutator, object, true, "tsr_pin_once", error);
 }
 
 tsr_status tsr_unpin(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
-  (void)mutator;
-  (void)object;
-  return pins_unsupported("tsr_unpin", error);
+  return pins_remove(mutator->heap, object, error);
+}
+
+/* ---- interior pointers --------------------------------------------------------------------- */
+
+/* A binding with the need has a plan that can: no other heap is created. */
+tsr_ref tsr_object_of(tsr_mutator *mutator, const void *address, tsr_error *error) {
+  tsr_heap *heap = mutator->heap;
+  if ((heap->binding->needs & TSR_NEEDS_INTERIOR_POINTERS) == 0) {
+    error_set(error, TSR_MISMATCH,
+              "tsr_object_of needs a binding that declares TSR_NEEDS_INTERIOR_POINTERS; this one "
+              "does not");
+    return NULL;
+  }
+  if (mutator_check_managed(mutator, "tsr_object_of", error) != TSR_OK) return NULL;
+  return spaces_object_of(heap, (uintptr_t)address);
 }

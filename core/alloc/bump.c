@@ -12,11 +12,17 @@ static const bump_buffer no_buffer = {0, 0};
 
 /* ---- slots ------------------------------------------------------------------------------------- */
 
+/* Where default placement bumps; NULL: the copy space. */
+static arena *bump_default_arena(const tsr_heap *heap) {
+  return heap->plan->movable_arena ? &heap->spaces->arenas[ARENA_MOVABLE] : NULL;
+}
+
 void bump_open(tsr_mutator *mutator) {
   arena *arenas = mutator->heap->spaces->arenas;
   bump_slot *pairs = mutator->private_part->pairs;
   for (size_t i = 0; i < TSR_BUMP_POINTERS; i++)
     pairs[i] = (bump_slot){.pair = &mutator->bump[i]};
+  pairs[TSR_DEFAULT].arena = bump_default_arena(mutator->heap);
   pairs[TSR_IMMORTAL].arena = &arenas[ARENA_IMMORTAL];
   pairs[TSR_NON_MOVING].arena = &arenas[ARENA_NON_MOVING];
 }
@@ -44,7 +50,7 @@ bump_slot *bump_slot_of(tsr_mutator *mutator, tsr_bump_pointer *pair) {
   }
   uint32_t i = bump_find_cached(own, pair);
   if (i < own->cached_count) return &own->cached[i];
-  own->foreign = (bump_slot){.pair = pair};
+  own->foreign = (bump_slot){.pair = pair, .arena = bump_default_arena(mutator->heap)};
   return &own->foreign;
 }
 
@@ -84,11 +90,13 @@ static bool bump_pair_is_good(const tsr_mutator *mutator, const bump_slot *slot)
   const tsr_heap *heap = mutator->heap;
   const tsr_bump_pointer *pair = slot->pair;
   if (pair->cursor > pair->limit) return false;
-  if (slot->arena != NULL) {
+  bool foreign = slot == &mutator->private_part->foreign;
+  if (slot->arena != NULL && !foreign) {
     return pair->limit == slot->buffer.end && pair->cursor >= slot->buffer.start;
   }
   if (heap->verifies) return bump_is_remembered(mutator->private_part, pair);
-  return block_map_space_of(&heap->blocks, pair->limit - 1) == heap->spaces->copy.to.space;
+  enum block_space space = slot->arena == NULL ? heap->spaces->copy.to.space : BLOCK_MOVABLE;
+  return block_map_space_of(&heap->blocks, pair->limit - 1) == space;
 }
 
 static bool bump_is_stale(const tsr_mutator *mutator, const bump_slot *slot) {
@@ -156,7 +164,7 @@ static uintptr_t bump_retire(tsr_heap *heap, bump_slot *slot) {
   os_atomic_add_full(&heap->bytes_allocated, (uintptr_t)0 - (pair->limit - pair->cursor));
   *pair = (tsr_bump_pointer){0, 0};
   uintptr_t unwalkable = 0;
-  if (slot->arena != NULL && slot->buffer.end != 0) {
+  if (slot->arena != NULL && slot->arena->id != ARENA_MOVABLE && slot->buffer.end != 0) {
     unwalkable = arena_retire(slot->arena, slot->buffer);
   }
   if (unwalkable == 0) slot->buffer = no_buffer;
@@ -184,6 +192,8 @@ uintptr_t bump_install(tsr_mutator *mutator, bump_slot *slot, bump_buffer taken,
   tsr_heap *heap = mutator->heap;
   bump_check_walkable(heap, bump_retire(heap, slot));
   slot->buffer = taken;
+  /* A slide finds objects by their marks, so the many that die there are never looked at. */
+  if (slot->arena != NULL && slot->arena->id == ARENA_MOVABLE) arena_abandon(slot->arena, taken);
   *slot->pair = (tsr_bump_pointer){.cursor = taken.start, .limit = taken.end};
   if (heap->verifies) bump_remember(mutator, taken);
   uintptr_t result = bump_allocate(mutator, slot, a);
@@ -269,7 +279,8 @@ tsr_status bump_register(tsr_mutator *mutator, tsr_bump_pointer *pair, tsr_error
   if (!bump_make_room(mutator->heap, own)) {
     return error_set(error, TSR_OUT_OF_MEMORY, "no memory to register another bump pair");
   }
-  own->cached[own->cached_count++] = (bump_slot){.pair = pair};
+  own->cached[own->cached_count++] =
+      (bump_slot){.pair = pair, .arena = bump_default_arena(mutator->heap)};
   *pair = (tsr_bump_pointer){0, 0};
   return TSR_OK;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/alloc/bump.h"
-#include "core/object/layout.h"
+#include "core/object/walk.h"
 #include "core/os/error.h"
 #include "core/space/seal.h"
 
@@ -20,22 +20,27 @@ static enum block_space object_space(const tsr_heap *heap, tsr_ref object) {
   return space <= BLOCK_FREE || space == BLOCK_LARGE_REST ? BLOCK_UNCOMMITTED : space;
 }
 
-/* Checks a mutator and an object that it names, and finds the object's size. */
-static tsr_status object_check(const tsr_mutator *mutator, tsr_ref object, const char *function,
-                               size_t *bytes, tsr_error *error) {
+/* Bytes that an object at this place could have; 0: none can begin there. */
+static size_t object_room(const tsr_heap *heap, tsr_ref object) {
+  enum block_space space = object_space(heap, object);
+  if (space == BLOCK_UNCOMMITTED) return 0;
+  if (space != BLOCK_LARGE) return BLOCK_BYTES - ((uintptr_t)object & (BLOCK_BYTES - 1));
+  const large_space *large = &heap->spaces->large;
+  uint32_t first = block_map_index(&heap->blocks, (uintptr_t)object);
+  return large_space_object(large, first) == object ? large_space_room(large, object) : 0;
+}
+
+tsr_status object_check(const tsr_mutator *mutator, tsr_ref object, const char *function,
+                        size_t *bytes, tsr_error *error) {
   const tsr_heap *heap = mutator->heap;
   tsr_status status = mutator_check_managed(mutator, function, error);
   if (status != TSR_OK) return status;
-  const layout *l = NULL;
-  if (object_space(heap, object) != BLOCK_UNCOMMITTED && header_load(object) != 0) {
-    l = layout_of(heap->layouts, object);
-  }
-  if (l == NULL) {
-    return error_set(error, TSR_INVALID_ARGUMENT, "%s: %p is no object of this heap", function,
-                     (void *)object);
-  }
-  *bytes = layout_object_bytes(heap, l, object);
-  return TSR_OK;
+  size_t room = object_room(heap, object);
+  bool begins = room != 0 && header_load(object) != 0;
+  *bytes = begins ? object_walk_bytes_within(heap, object, room) : 0;
+  if (*bytes != 0) return TSR_OK;
+  return error_set(error, TSR_INVALID_ARGUMENT, "%s: %p is no object of this heap", function,
+                   (void *)object);
 }
 
 /* ---- shrinking --------------------------------------------------------------------------------------- */
@@ -50,7 +55,7 @@ static void object_cut(tsr_mutator *mutator, tsr_ref object, enum block_space sp
   }
   memset((void *)tail, 0, old_bytes - bytes);
   if (bump_cut_last(mutator, (uintptr_t)object + old_bytes, tail)) return;
-  if (space == BLOCK_ARENA || space == BLOCK_SEALED) {
+  if (space == BLOCK_ARENA || space == BLOCK_MOVABLE || space == BLOCK_SEALED) {
     arena_shrink(spaces_arena_of(heap, tail), tail);
   }
 }

@@ -96,7 +96,7 @@ static void errand_run(void *context) {
 static bool grant_climb(const claim *c, grant *taken) {
   if (!c->mutator->heap->plan->collects) return grant_take(c, MEMORY_WITHIN_LIMIT, taken);
   if (grant_take(c, MEMORY_WITHIN_SIZE, taken)) return true;
-  static const char *const causes[] = {"allocation", "emergency"};
+  static const char *const causes[] = {"allocation", COLLECTION_EMERGENCY};
   for (size_t rung = 0; rung < sizeof causes / sizeof causes[0];) {
     errand own = {.claim = c};
     switch (collection_run(c->mutator, causes[rung], errand_run, &own)) {

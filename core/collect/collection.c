@@ -1,12 +1,40 @@
 /*
  * One collection: claim, stop, prepare, roots, trace, release, revoke, resume.
  */
+#include <string.h>
+
 #include "core/alloc/bump.h"
 #include "core/collect/collector.h"
+#include "core/object/reference.h"
 #include "core/os/error.h"
+#include "core/os/machine.h"
+#include "core/trace/pins.h"
 #include "core/verify/verify.h"
 
 /* ---- the collector ------------------------------------------------------------------------------------- */
+
+/* The stack that a collection runs on: for callbacks of the VM, mostly. Less in small heaps. */
+#define COLLECTOR_STACK_LEAST ((size_t)64 << 10)
+#define COLLECTOR_STACK_MOST  ((size_t)256 << 10)
+#define COLLECTOR_STACK_SHARE 64
+
+static bool collector_open_stack(tsr_heap *heap, os_stack *stack) {
+  size_t page = os_page_bytes();
+  size_t bytes = (size_t)heap->options.values.heap_max / COLLECTOR_STACK_SHARE / page * page;
+  if (bytes < COLLECTOR_STACK_LEAST) bytes = COLLECTOR_STACK_LEAST;
+  if (bytes > COLLECTOR_STACK_MOST) bytes = COLLECTOR_STACK_MOST;
+  if (!os_stack_create(stack, bytes)) return false;
+  if (memory_charge(&heap->account, MEMORY_INSTANCE, os_stack_bytes(stack), MEMORY_WITHIN_LIMIT)) {
+    return true;
+  }
+  os_stack_destroy(stack);
+  return false;
+}
+
+static void collector_close_stack(tsr_heap *heap, os_stack *stack) {
+  memory_discharge(&heap->account, MEMORY_INSTANCE, os_stack_bytes(stack));
+  os_stack_destroy(stack);
+}
 
 tsr_status collector_open(tsr_heap *heap, tsr_error *error) {
   struct collector *collector = segment_request(&heap->account, MEMORY_INSTANCE, sizeof *collector);
@@ -14,11 +42,11 @@ tsr_status collector_open(tsr_heap *heap, tsr_error *error) {
   if (!os_mutex_create(&collector->lock)) goto no_lock;
   if (!os_condition_create(&collector->stopped)) goto no_stopped;
   if (!os_condition_create(&collector->resumed)) goto no_resumed;
-  if (!worker_open(&collector->worker, heap)) goto no_worker;
+  if (!collector_open_stack(heap, &collector->stack)) goto no_stack;
   heap->collector = collector;
   return TSR_OK;
 
-no_worker:
+no_stack:
   os_condition_destroy(&collector->resumed);
 no_resumed:
   os_condition_destroy(&collector->stopped);
@@ -32,7 +60,7 @@ no_memory:
 
 void collector_close(tsr_heap *heap) {
   struct collector *collector = heap->collector;
-  worker_close(&collector->worker);
+  collector_close_stack(heap, &collector->stack);
   os_condition_destroy(&collector->resumed);
   os_condition_destroy(&collector->stopped);
   os_mutex_destroy(&collector->lock);
@@ -102,11 +130,14 @@ static void collection_visit_roots(tsr_heap *heap, tsr_visitor *visitor) {
   }
 }
 
-/* Every pair that Tessera knows is empty before any mutator runs again. */
-static void collection_revoke_pairs(const struct collector *collector) {
-  for (struct tsr_mutator_private *m = collector->mutators; m != NULL; m = m->next) {
+/* Every pair that Tessera knows is empty before any mutator runs again. A trace needs no start bits in the movable
+   arena; whoever looks at objects that nobody reached does. */
+static void collection_revoke_pairs(const tsr_heap *heap) {
+  for (struct tsr_mutator_private *m = heap->collector->mutators; m != NULL; m = m->next) {
     bump_revoke_all(m->mutator);
   }
+  if (!heap->verifies) return;
+  arena_retire_blocks(&heap->spaces->arenas[ARENA_MOVABLE]);
 }
 
 static void collection_check_revoked(const struct collector *collector) {
@@ -114,32 +145,111 @@ static void collection_check_revoked(const struct collector *collector) {
     bump_check_revoked(m->mutator);
 }
 
-static void collection_trace_roots(tsr_visitor *visitor, tsr_slot *first, size_t count) {
+static void collection_trace_slots(tsr_visitor *visitor, tsr_slot *first, size_t count) {
   struct worker *worker = visitor->context;
   worker->heap->plan->visit_slots(worker, first, count);
 }
 
+static void collection_update_slots(tsr_visitor *visitor, tsr_slot *first, size_t count) {
+  struct worker *worker = visitor->context;
+  worker->heap->plan->update_slots(worker, first, count);
+}
+
+/* ---- objects that are kept where they are ------------------------------------------------------------ */
+
+/* What is done with each pinned object, and each that an ambiguous word may refer to. */
+typedef struct keeping {
+  tsr_heap *heap;
+  void (*keep)(void *context, tsr_ref object);
+  void *context;
+} keeping;
+
+static void keep_pinned(void *context, tsr_ref object) {
+  const keeping *k = context;
+  k->keep(k->context, object);
+}
+
+static void keep_address(const keeping *k, uintptr_t address) {
+  tsr_ref object = spaces_object_of(k->heap, address);
+  bool interior = (k->heap->binding->needs & TSR_NEEDS_INTERIOR_POINTERS) != 0;
+  if (object == NULL || (!interior && (uintptr_t)object != address)) return;
+  k->keep(k->context, object);
+}
+
+static void keep_ambiguous(void *context, uint64_t word, const char *name) {
+  (void)name;
+  const keeping *k = context;
+  uintptr_t address = reference_address(&k->heap->references, word);
+  keep_address(k, (uintptr_t)word);
+  if (address != (uintptr_t)word) keep_address(k, address);
+}
+
+static void collection_keep(tsr_heap *heap, void (*keep)(void *context, tsr_ref object),
+                            void *context) {
+  keeping k = {.heap = heap, .keep = keep, .context = context};
+  pins_each(heap->pins, keep_pinned, &k);
+  roots_each_ambiguous(heap, keep_ambiguous, &k);
+}
+
+static void collection_pin(void *context, tsr_ref object) {
+  tsr_heap *heap = context;
+  heap->plan->pin(heap, object);
+}
+
+static void collection_reach(void *context, tsr_ref object) {
+  struct worker *worker = context;
+  worker->heap->plan->reach(worker, object);
+}
+
+static void collection_examine_kept(void *context, tsr_ref object) {
+  verifier_visit_object(context, object, "pin or ambiguous word");
+}
+
+/* ---- trace and release --------------------------------------------------------------------------------- */
+
+static void collection_trace_part(struct worker *worker, void *context) {
+  (void)context;
+  worker->heap->plan->trace(worker, team_is_shared(worker->heap->team));
+}
+
 static void collection_trace(tsr_heap *heap) {
-  struct worker *worker = &heap->collector->worker;
-  worker_reset(worker);
+  struct team *team = heap->team;
   heap->phase = "prepare";
-  heap->plan->prepare(heap, worker);
+  if (heap->plan->prepare != NULL) heap->plan->prepare(heap);
+  /* A block is kept before anything in it is reached, else an object would have been moved out of it. */
+  collection_keep(heap, collection_pin, heap);
   heap->phase = "roots";
-  tsr_visitor visitor = {.visit = collection_trace_roots, .context = worker};
+  collection_keep(heap, collection_reach, &team->first);
+  tsr_visitor visitor = {.visit = collection_trace_slots, .context = &team->first};
   collection_visit_roots(heap, &visitor);
-  worker_reach_immortal(worker);
+  worker_reach_immortal(&team->first);
   heap->phase = "trace";
-  heap->plan->trace(worker);
+  team_begin_trace(team);
+  team_run(team, collection_trace_part, NULL);
+  heap->plan->rescan(&team->first);
+}
+
+/* Returns the bytes of what was reached. */
+static size_t collection_release(tsr_heap *heap) {
+  if (heap->plan->relocate != NULL) {
+    heap->phase = "relocate";
+    heap->plan->relocate(heap);
+    tsr_visitor visitor = {.visit = collection_update_slots, .context = &heap->team->first};
+    collection_visit_roots(heap, &visitor);
+  }
   heap->phase = "release";
-  heap->plan->release(heap, worker);
-  heap->phase = NULL;
+  size_t live_bytes = heap->plan->release(heap);
   roots_clean_stacks(heap);
+  pins_end_collection(heap);
+  heap->phase = NULL;
+  return live_bytes;
 }
 
 /* Whether the heap keeps its rules; TSR_CORRUPT: not. */
 static tsr_status collection_examine(tsr_heap *heap, struct verifier *verifier, tsr_error *error) {
   tsr_visitor visitor = {.visit = verifier_visit_roots, .context = verifier};
   verifier_begin(verifier);
+  collection_keep(heap, collection_examine_kept, verifier);
   collection_visit_roots(heap, &visitor);
   return verifier_end(verifier, error);
 }
@@ -159,24 +269,64 @@ static uint64_t collection_used_bytes(const tsr_heap *heap) {
   return (uint64_t)heap->blocks.used_blocks * BLOCK_BYTES;
 }
 
-/* The work of a collection, world stopped. */
-static void collection_carry_out(tsr_heap *heap, tsr_collection *record) {
+/* CPU time of all collecting threads. The workers other than the caller count from the beginning of the
+   collection. */
+static uint64_t collection_cpu_ns(struct team *team) {
+  uint64_t cpu_ns = os_thread_cpu_ns();
+  for (uint32_t i = 1; i < team->active; i++)
+    cpu_ns += team_worker(team, i)->cpu_ns;
+  return cpu_ns;
+}
+
+/* Trace and release, with their times. */
+static void collection_measure(tsr_heap *heap, tsr_collection *record) {
+  struct team *team = heap->team;
+  team_gather(team);
+  uint64_t begin_ns = os_clock_ns(), begin_cpu_ns = collection_cpu_ns(team);
+  collection_trace(heap);
+  uint64_t traced_ns = os_clock_ns();
+  record->trace_ns = traced_ns - begin_ns;
+  record->trace_cpu_ns = collection_cpu_ns(team) - begin_cpu_ns;
+  record->live_bytes = collection_release(heap);
+  record->release_ns = os_clock_ns() - traced_ns;
+}
+
+/* One collection, in the hands of the thread that stopped the world. */
+typedef struct collection_run_state {
+  tsr_heap *heap;
+  uint64_t begin_ns; /* of the pause */
+  tsr_collection record;
+  void (*before_resume)(void *context);
+  void *context;
+} collection_run_state;
+
+/* The work of a collection, world stopped, on the collector's stack. */
+static void collection_carry_out(void *context) {
+  collection_run_state *run = context;
+  tsr_heap *heap = run->heap;
   struct collector *collector = heap->collector;
+  tsr_collection *record = &run->record;
+  uint64_t begin_cpu_ns = os_thread_cpu_ns();
   record->before_bytes = collection_used_bytes(heap);
-  collection_revoke_pairs(collector);
+  collection_revoke_pairs(heap);
   collection_check(heap, "before the collection");
   collection_check_revoked(collector);
-  collection_trace(heap);
+  collection_measure(heap, record);
   block_map_end_collection(&heap->blocks);
   heap_resize(heap);
+  team_disperse(heap->team);
   collection_check(heap, "after the collection");
 
   record->number = collector->started;
   record->plan = heap->plan->name;
   record->after_bytes = collection_used_bytes(heap);
-  record->live_bytes = collector->worker.live_bytes;
   record->committed_bytes = os_atomic_load(&heap->account.total.bytes);
-  record->workers = 1;
+  record->workers = heap->team->active;
+  if (run->before_resume != NULL) run->before_resume(run->context);
+  record->pause_cpu_ns = collection_cpu_ns(heap->team) - begin_cpu_ns;
+  record->pause_ns = os_clock_ns() - run->begin_ns;
+  if (heap->binding->collection_ended != NULL) heap->binding->collection_ended(heap->vm, record);
+  report_collection(heap, record);
 }
 
 collection_outcome collection_run(tsr_mutator *self, const char *cause,
@@ -186,17 +336,16 @@ collection_outcome collection_run(tsr_mutator *self, const char *cause,
   collection_outcome outcome = world_claim(self, true);
   if (outcome != COLLECTION_RAN) return outcome;
   safepoint_stop_all(heap, self);
-  uint64_t begin_cpu_ns = os_thread_cpu_ns();
-  tsr_collection record = {.cause = cause};
-  collection_carry_out(heap, &record);
-  if (before_resume != NULL) before_resume(context);
-  record.pause_cpu_ns = os_thread_cpu_ns() - begin_cpu_ns;
-  record.pause_ns = os_clock_ns() - begin_ns;
-  if (heap->binding->collection_ended != NULL) heap->binding->collection_ended(heap->vm, &record);
-  report_collection(heap, &record);
+  heap->emergency = strcmp(cause, COLLECTION_EMERGENCY) == 0;
+  collection_run_state run = {.heap = heap,
+                              .begin_ns = begin_ns,
+                              .record = {.cause = cause},
+                              .before_resume = before_resume,
+                              .context = context};
+  os_stack_call(&heap->collector->stack, collection_carry_out, &run);
   world_yield(self);
-  record.pause_ns = os_clock_ns() - begin_ns;
-  report_pause(heap, &record);
+  run.record.pause_ns = os_clock_ns() - begin_ns;
+  report_pause(heap, &run.record);
   return COLLECTION_RAN;
 }
 
@@ -275,6 +424,7 @@ void world_revoke_pairs(tsr_heap *heap, const tsr_mutator *except) {
     bump_revoke_all(m->mutator);
     bump_check_revoked(m->mutator);
   }
+  if (except == NULL) arena_retire_blocks(&heap->spaces->arenas[ARENA_MOVABLE]);
 }
 
 tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context,
@@ -317,7 +467,8 @@ static tsr_status collection_examine_buffers(const tsr_heap *heap, tsr_error *er
 static tsr_status collection_examine_once(tsr_heap *heap, tsr_error *error) {
   tsr_status status = collection_examine_pairs(heap, error);
   if (status != TSR_OK) return status;
-  collection_revoke_pairs(heap->collector);
+  collection_revoke_pairs(heap);
+  arena_retire_blocks(&heap->spaces->arenas[ARENA_MOVABLE]);
   struct verifier *verifier = heap->verifier != NULL ? heap->verifier : verifier_create(heap);
   if (verifier == NULL) {
     return error_set(error, TSR_OUT_OF_MEMORY, "tsr_heap_verify: no memory for its tables");

@@ -8,9 +8,10 @@
 #define CORE_COLLECT_COLLECTOR_H
 
 #include "core/alloc/mutator.h"
+#include "core/os/stack.h"
 #include "core/report/report.h"
 #include "core/trace/roots.h"
-#include "core/trace/worker.h"
+#include "core/trace/team.h"
 
 struct collector {
   os_mutex lock;
@@ -28,8 +29,11 @@ struct collector {
   uint64_t serial;            /* of the newest claim */
   uint64_t started, finished; /* collections */
 
-  struct worker worker;
+  os_stack stack; /* what the collecting thread runs on meanwhile */
 };
+
+/* The cause of a collection that is the last before an allocation fails. */
+#define COLLECTION_EMERGENCY "emergency"
 
 /* Builds heap->collector. */
 tsr_status collector_open(tsr_heap *heap, tsr_error *error);

@@ -9,10 +9,13 @@
 #include "core/collect/collector.h"
 #include "core/object/layout.h"
 #include "core/os/error.h"
+#include "core/trace/pins.h"
 
 static void fork_locks(tsr_heap *heap, os_fork_stage stage) {
   os_mutex_fork(&heap->collector->lock, stage);
   roots_fork(heap, stage);
+  pins_fork(heap, stage);
+  team_fork(heap, stage);
   layout_table_fork(heap, stage);
   spaces_fork(heap, stage);
   heap_fork(heap, stage);
@@ -58,6 +61,9 @@ tsr_status fork_child(tsr_mutator *self, tsr_error *error) {
   collector->claims = 0;
   collector->binders = 0;
   collector->finished = collector->started;
+  team_forget_threads(self->heap);
+  os_stack_forget_thread(&collector->stack);
+  report_forget_threads(self->heap);
   os_condition_forget_waiters(&collector->stopped);
   os_condition_forget_waiters(&collector->resumed);
   fork_locks(self->heap, OS_FORK_AFTER);

@@ -10,6 +10,7 @@
 #include "core/object/reference.h"
 #include "core/os/error.h"
 #include "core/os/machine.h"
+#include "core/trace/pins.h"
 #include "core/verify/verify.h"
 
 /* The maximum must leave room for the first blocks, and for the first pages of the tables that grow. */
@@ -31,6 +32,7 @@ typedef struct instance_room {
 static const instance_room instance_rooms[] = {
     {heap_open, heap_close},           {layout_table_open, layout_table_close},
     {spaces_open, spaces_close},       {roots_open, roots_close},
+    {pins_open, pins_close},           {team_open, team_close},
     {collector_open, collector_close}, {verifier_open, verifier_close},
     {instance_check_maximum, NULL},    {report_open, report_close}};
 

@@ -26,21 +26,22 @@ enum block_space {
   BLOCK_FREE,   /* committed, in no space */
   BLOCK_COPY_A, /* the copy space's two roles: which one is from-space changes */
   BLOCK_COPY_B,
-  BLOCK_ARENA,
+  BLOCK_PINNED, /* from-space that a pin or an ambiguous word keeps in place, during a collection */
+  BLOCK_ARENA,  /* whose objects stay where they are */
+  BLOCK_MOVABLE,   /* an arena's whose objects compaction may move */
   BLOCK_SEALED,    /* an arena's whose objects have pages of their own, and may be sealed */
   BLOCK_LARGE,     /* the first block of a large object */
   BLOCK_LARGE_REST /* the others */
 };
 
 enum block_flag {
-  BLOCK_CLEAN = 1,     /* never written since it was committed: still zero */
-  BLOCK_RESCAN = 2,    /* a mark-queue entry of this block was dropped: walk it again */
-  BLOCK_REACHED = 4,   /* large: the tracer has reached the object */
-  BLOCK_KEPT = 8,      /* copy: survivors stay in place because no destination could be had */
-  BLOCK_IMMORTAL = 16, /* large: never freed, and a root */
-  BLOCK_SEALABLE = 32, /* large: may be sealed */
-  BLOCK_OPENED = 64,   /* sealed pages are open for the collector, in this pause */
-  BLOCK_SHRUNK = 128   /* arena: the end of an object here is free from the next sweep on */
+  BLOCK_CLEAN = 1,      /* never written since it was committed: still zero */
+  BLOCK_IMMORTAL = 2,   /* large: never freed, and a root */
+  BLOCK_SEALABLE = 4,   /* large: may be sealed */
+  BLOCK_OPENED = 8,     /* sealed pages are open for the collector, in this pause */
+  BLOCK_SHRUNK = 16,    /* arena: the end of an object here is free from the next sweep on */
+  BLOCK_UNRETIRED = 32, /* arena: has buffers that nobody retires: the next collection walks them */
+  BLOCK_PLACED = 64     /* arena: compaction leaves its objects where they are, in this pause */
 };
 
 typedef struct block {
@@ -56,6 +57,11 @@ typedef struct block {
   uint16_t longest_run;            /* arena: its longest free run, in granules */
   uint8_t code_pages;   /* a bit per page whose object holds code; large: bit 0 for the run */
   uint8_t sealed_pages; /* a bit per page that is sealed; large: bit 0 for the run */
+
+  /* Each a byte of its own, set by several collecting threads during a trace and cleared after it. */
+  uint8_t rescan;  /* a mark-queue entry of this block was dropped: walk it again */
+  uint8_t reached; /* large: the tracer has reached the object */
+  uint8_t kept;    /* copy: survivors stay in place */
 } block;
 
 #endif

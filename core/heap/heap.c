@@ -95,11 +95,26 @@ void heap_close(tsr_heap *heap) {
 
 /* ---- current size ---------------------------------------------------------------------------- */
 
-/* Added up by type: a difference of two totals could be caught between two threads' charges. */
-static size_t heap_metadata_bytes(const tsr_heap *heap) {
+#define HEAP_QUEUE_SHARE       96
+#define HEAP_QUEUE_LEAST_BYTES ((size_t)16 << 10)
+
+size_t heap_queue_bytes(size_t heap_bytes) {
+  size_t bytes = heap_bytes / HEAP_QUEUE_SHARE;
+  return bytes < HEAP_QUEUE_LEAST_BYTES ? HEAP_QUEUE_LEAST_BYTES : bytes;
+}
+
+/* In a heap of this size. Added up by type: a difference of two totals could be caught between two
+   threads' charges. */
+static size_t heap_metadata_bytes(const tsr_heap *heap, size_t limit_bytes) {
   size_t bytes = 0;
   for (int type = 0; type < MEMORY_TYPE_COUNT; type++) {
-    if (type != MEMORY_BLOCKS) bytes += os_atomic_load(&heap->account.by_type[type].bytes);
+    size_t held = os_atomic_load(&heap->account.by_type[type].bytes);
+    if (type == MEMORY_BLOCKS) continue;
+    /* The queues grow with the heap, at its next collection. */
+    if (type == MEMORY_MARK_QUEUE && heap->plan->collects && held < heap_queue_bytes(limit_bytes)) {
+      held = heap_queue_bytes(limit_bytes);
+    }
+    bytes += held;
   }
   return bytes;
 }
@@ -107,7 +122,7 @@ static size_t heap_metadata_bytes(const tsr_heap *heap) {
 static bool heap_fits(const tsr_heap *heap, size_t limit_bytes, size_t default_blocks,
                       size_t staying_blocks) {
   size_t blocks = heap->plan->footprint_blocks(heap, default_blocks, staying_blocks);
-  size_t metadata = heap_metadata_bytes(heap);
+  size_t metadata = heap_metadata_bytes(heap, limit_bytes);
   return metadata <= limit_bytes && blocks <= (limit_bytes - metadata) >> BLOCK_SHIFT;
 }
 
@@ -117,8 +132,8 @@ bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t stayin
 
 void heap_resize(tsr_heap *heap) {
   const option_values *values = &heap->options.values;
-  uint64_t needed =
-      (uint64_t)heap->plan->footprint_blocks(heap, 0, 0) * BLOCK_BYTES + heap_metadata_bytes(heap);
+  uint64_t needed = (uint64_t)heap->plan->footprint_blocks(heap, 0, 0) * BLOCK_BYTES +
+                    heap_metadata_bytes(heap, 0);
   uint64_t size = needed * HEAP_GROWTH_FACTOR;
   if (size < values->heap_min) size = values->heap_min;
   if (size > values->heap_max) size = values->heap_max;
@@ -130,9 +145,9 @@ static bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t sta
   size_t most = heap->account.limit_bytes;
   if (!heap_fits(heap, most, default_blocks, staying_blocks)) return false;
   size_t needed = heap->plan->footprint_blocks(heap, default_blocks, staying_blocks) * BLOCK_BYTES +
-                  heap_metadata_bytes(heap);
+                  heap_metadata_bytes(heap, 0);
   /* Some more than is asked for now, so that the next request does not come back at once. */
-  size_t limit = needed + needed / 8;
+  size_t limit = needed + needed / 8 + HEAP_QUEUE_LEAST_BYTES;
   if (limit > most) limit = most;
   uintptr_t now = os_atomic_load(&heap->limit_bytes);
   while (limit > now && !os_atomic_compare_exchange_full(&heap->limit_bytes, now, limit)) {

@@ -41,12 +41,15 @@ struct tsr_heap {
   os_atomic_word limit_bytes;     /* current size: written in a pause, read by allocating threads */
   os_atomic_word bytes_allocated; /* by mutators, by atomic addition when a buffer changes hands */
   os_atomic_word bound_mutators;  /* written under the collector's lock; sizes buffers */
+  bool emergency;    /* this collection is the last before an allocation fails; as the next */
   bool opened_seals; /* some sealed page is open; by the collecting thread in a pause */
   const char *phase; /* of the collection, for messages; written by the collecting thread */
 
   struct layout_table *layouts; /* core/object */
   struct spaces *spaces;        /* core/space */
   struct roots *roots;          /* core/trace */
+  struct pins *pins;            /* core/trace */
+  struct team *team;            /* core/trace */
   struct collector *collector;  /* core/collect */
   struct verifier *verifier;    /* core/verify; NULL: off */
   struct report *report;        /* core/report */
@@ -55,6 +58,10 @@ struct tsr_heap {
 /* Where options, account and blocks begin and end; the rooms above are built by core/collect/instance.c. */
 tsr_status heap_open(tsr_heap *heap, tsr_error *error);
 void heap_close(tsr_heap *heap);
+
+/* The budget of the mark queues in a heap of this size: a share that keeps all metadata together below a
+   twentieth of the heap. What overflows costs time, never correctness [design: queue-overflow]. */
+size_t heap_queue_bytes(size_t heap_bytes);
 
 /* The error of a room that found no memory for its tables. */
 tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error);

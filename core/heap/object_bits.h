@@ -18,6 +18,8 @@
 
 #include "core/heap/block.h"
 #include "core/memory/provider.h"
+#include "core/os/atomic.h"
+#include "core/os/compiler.h"
 
 #define BLOCK_GRANULES   ((uint32_t)(BLOCK_BYTES / TSR_GRANULE))
 #define BLOCK_BIT_WORDS  (BLOCK_GRANULES / 64)
@@ -55,6 +57,24 @@ static inline bool object_bit_get(const uint64_t *bitmap, size_t index) {
 
 static inline void object_bit_set(uint64_t *bitmap, size_t index) {
   bitmap[index / 64] |= (uint64_t)1 << (index % 64);
+}
+
+/* Sets a bit that is not set; false: it was. `shared`: other threads set bits of the same word. */
+OS_ALWAYS_INLINE bool object_bit_set_first(uint64_t *bitmap, size_t index, bool shared) {
+  uint64_t *word = &bitmap[index / 64];
+  uint64_t bit = (uint64_t)1 << (index % 64);
+  if (!shared) {
+    uint64_t old = *word;
+    if ((old & bit) != 0) return false;
+    *word = old | bit;
+    return true;
+  }
+  uint64_t old;
+  do {
+    old = os_atomic64_load_acquire(word);
+    if ((old & bit) != 0) return false;
+  } while (!os_atomic64_compare_exchange_full(word, old, old | bit));
+  return true;
 }
 
 static inline void object_bit_clear(uint64_t *bitmap, size_t index) {

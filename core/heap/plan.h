@@ -27,6 +27,7 @@ struct plan {
   uint32_t offers;     /* TSR_NEEDS_...: what the VM may need */
   bool collects;
   bool moves_objects;
+  bool movable_arena;    /* default placement bumps in the movable arena, else in the copy space */
   uint32_t least_blocks; /* without which not even one object can be handled */
   const struct barrier *barrier;
 
@@ -34,11 +35,20 @@ struct plan {
      default placement, and for objects that stay where they are. */
   size_t (*footprint_blocks)(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 
-  /* The phases of a collection, world stopped; NULL where the plan never collects. */
-  void (*prepare)(tsr_heap *heap, struct worker *worker);
-  void (*visit_slots)(struct worker *worker, tsr_slot *first, size_t count);
-  void (*trace)(struct worker *worker);
-  void (*release)(tsr_heap *heap, struct worker *worker);
+  /* The phases of a collection, world stopped; NULL where the plan never collects. All but the trace are the
+     collecting thread's. */
+  void (*prepare)(tsr_heap *heap); /* NULL: nothing to do */
+  void (*pin)(tsr_heap *heap,
+              tsr_ref object); /* before anything is reached: it stays where it is */
+  void (*visit_slots)(struct worker *worker, tsr_slot *first, size_t count); /* of roots */
+  void (*reach)(struct worker *worker,
+                tsr_ref object); /* an object that is a root, and is not moved */
+  void (*trace)(struct worker *worker, bool shared); /* by every worker that takes part */
+  void (*rescan)(struct worker *worker);             /* what did not fit the queues */
+  /* NULL, or: decides where survivors go, and updates slots of roots to that. */
+  void (*relocate)(tsr_heap *heap);
+  void (*update_slots)(struct worker *worker, tsr_slot *first, size_t count);
+  size_t (*release)(tsr_heap *heap); /* returns the bytes of what was reached */
 };
 
 #endif

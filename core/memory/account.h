@@ -22,6 +22,7 @@
   X(MEMORY_MARK_QUEUE, "mark queue")                                                               \
   X(MEMORY_HANDLES, "handles")                                                                     \
   X(MEMORY_ROOTS, "root tables")                                                                   \
+  X(MEMORY_PINS, "pins")                                                                           \
   X(MEMORY_MUTATORS, "mutators")                                                                   \
   X(MEMORY_LAYOUTS, "layouts")                                                                     \
   X(MEMORY_INSTANCE, "heap instance")

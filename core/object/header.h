@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <tessera/types.h>
 
+#include "core/os/atomic.h"
+
 /* Bits of the GC byte. */
 enum gc_byte {
   GC_ARMED = TSR_GC_ARMED,
@@ -22,7 +24,8 @@ enum gc_byte {
   GC_LEAF = 0x80, /* holds no references, whatever the layout says */
 
   GC_FORWARDED = 0x20, /* the first word is a forwarding word */
-  GC_STAYS = 0x40      /* reached, and stays where it is */
+  GC_STAYS = 0x40,     /* reached, and stays where it is */
+  GC_CLAIMED = 0x60    /* one of several collecting threads is copying it */
 };
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -42,6 +45,19 @@ static inline void header_store(tsr_ref object, uint64_t word) {
   ((tsr_slot *)object)->word = word;
 }
 
+/* The same where other collecting threads may be changing it. */
+static inline uint64_t header_load_shared(tsr_ref object) {
+  return os_atomic64_load_acquire((const uint64_t *)object);
+}
+
+static inline void header_store_shared(tsr_ref object, uint64_t word) {
+  os_atomic64_store_release((uint64_t *)object, word);
+}
+
+static inline bool header_exchange_shared(tsr_ref object, uint64_t expected, uint64_t word) {
+  return os_atomic64_compare_exchange_full((uint64_t *)object, expected, word);
+}
+
 static inline unsigned header_gc_byte(uint64_t header) {
   return (unsigned)(header >> GC_BYTE_SHIFT) & 0xffu;
 }
@@ -56,6 +72,10 @@ static inline bool header_is_forwarded(uint64_t header) {
 
 static inline bool header_stays(uint64_t header) {
   return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_STAYS;
+}
+
+static inline bool header_is_claimed(uint64_t header) {
+  return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_CLAIMED;
 }
 
 /* The GC byte of an object that only the caller uses, or while the world is stopped. */

@@ -71,6 +71,10 @@ tsr_status layout_table_open(tsr_heap *heap, tsr_error *error) {
                            layouts->capacity * sizeof(layout))) {
     goto no_table;
   }
+  if (!memory_table_create(&layouts->traces, &heap->account, MEMORY_LAYOUTS,
+                           layouts->capacity * sizeof(uint64_t))) {
+    goto no_traces;
+  }
   os_atomic_store(&layouts->count, 1);
   heap->layouts = layouts;
   for (size_t i = 0; i < heap->binding->layout_count; i++) {
@@ -81,6 +85,8 @@ tsr_status layout_table_open(tsr_heap *heap, tsr_error *error) {
   }
   return TSR_OK;
 
+no_traces:
+  memory_table_destroy(&layouts->table);
 no_table:
   os_mutex_destroy(&layouts->lock);
 no_lock:
@@ -104,6 +110,7 @@ void layout_table_close(tsr_heap *heap) {
   for (uint32_t i = 1; i < os_atomic_load(&layouts->count); i++) {
     layout_free_copies(layouts, &((layout *)(void *)layouts->table.base)[i]);
   }
+  memory_table_destroy(&layouts->traces);
   memory_table_destroy(&layouts->table);
   os_mutex_destroy(&layouts->lock);
   segment_release(&heap->account, MEMORY_LAYOUTS, layouts, sizeof *layouts);
@@ -270,6 +277,16 @@ static layout layout_compile(const tsr_layout *given, size_t object_align) {
                   .scan = given->scan};
 }
 
+static uint64_t layout_trace(const layout *l) {
+  bool elements = l->kind == TSR_LAYOUT_REFERENCES || l->kind == TSR_LAYOUT_ELEMENTS;
+  bool plain = !elements && l->kind != TSR_LAYOUT_CUSTOM && l->wide_words == 0;
+  if (!plain || l->fixed_refs == 0) return plain ? 0 : LAYOUT_NOT_PLAIN;
+  uint64_t first = (uint64_t)__builtin_ctzll(l->fixed_refs);
+  uint64_t run = l->fixed_refs >> first;
+  if ((run & (run + 1)) != 0) return LAYOUT_NOT_PLAIN;
+  return first << 32 | (uint64_t)__builtin_popcountll(run);
+}
+
 static uint32_t layout_append(layout_table *layouts, const tsr_layout *given, tsr_error *error) {
   uint32_t index = (uint32_t)os_atomic_load(&layouts->count);
   if (index == layouts->capacity) {
@@ -280,13 +297,17 @@ static uint32_t layout_append(layout_table *layouts, const tsr_layout *given, ts
   }
   layout compiled = layout_compile(given, layouts->heap->object_align);
   size_t table_bytes = layouts->table.committed_bytes;
+  size_t trace_bytes = layouts->traces.committed_bytes;
   if (!memory_table_extend(&layouts->table, (index + 1) * sizeof(layout), MEMORY_WITHIN_LIMIT) ||
+      !memory_table_extend(&layouts->traces, (index + 1) * sizeof(uint64_t), MEMORY_WITHIN_LIMIT) ||
       !layout_copy_parts(layouts, &compiled, given)) {
+    memory_table_cut(&layouts->traces, trace_bytes);
     memory_table_cut(&layouts->table, table_bytes);
     error_set(error, TSR_OUT_OF_MEMORY, "no memory for another layout");
     return 0;
   }
   ((layout *)(void *)layouts->table.base)[index] = compiled;
+  ((uint64_t *)(void *)layouts->traces.base)[index] = layout_trace(&compiled);
   os_atomic_store_release(&layouts->count, index + 1);
   return index;
 }

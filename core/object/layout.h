@@ -10,6 +10,7 @@
 
 #include "core/heap/heap.h"
 #include "core/object/header.h"
+#include "core/os/compiler.h"
 
 typedef struct layout {
   uint8_t kind; /* tsr_layout_kind */
@@ -40,7 +41,23 @@ typedef struct layout_table {
   os_atomic_word count;     /* registered, index 0 included; written under the lock */
   os_mutex lock;
   memory_table table;
+  memory_table traces; /* a word for each layout: where its slots are */
 } layout_table;
+
+/*
+ * Where the slots of an object are, in one word, if they are *plain*: none, or one run in its fixed part. Then the
+ * low half has the length of the run and the high half its first word, or the trace is 0. Else the low half is 0 and
+ * the high half is not.
+ */
+#define LAYOUT_NOT_PLAIN ((uint64_t)1 << 32)
+
+static inline uint32_t layout_trace_slots(uint64_t trace) {
+  return (uint32_t)trace;
+}
+
+static inline uint32_t layout_trace_first(uint64_t trace) {
+  return (uint32_t)(trace >> 32);
+}
 
 /* Builds heap->layouts and registers the binding's own layouts. */
 tsr_status layout_table_open(tsr_heap *heap, tsr_error *error);
@@ -55,25 +72,42 @@ static inline const layout *layout_at(const layout_table *layouts, uint32_t inde
   return &((const layout *)(const void *)layouts->table.base)[index];
 }
 
-/* The index that an object names; its first word must be its own, not a forwarding word. */
-static inline uint64_t layout_index_of(const layout_table *layouts, tsr_ref object) {
-  const tsr_layout_source *source = &layouts->source;
-  if (TSR_LIKELY(source->kind == TSR_LAYOUT_IN_HEADER)) {
-    return (header_load(object) >> source->shift) & source->mask;
-  }
-  if (source->kind == TSR_LAYOUT_IN_TYPE) {
-    const tsr_slot *type = (const tsr_slot *)((const char *)object + source->type_offset);
-    const char *type_object = (const char *)(uintptr_t)(type->word & source->type_mask);
-    return *(const uint32_t *)(const void *)(type_object + source->index_offset);
-  }
-  return layouts->heap->binding->layout_of(layouts->heap->vm, object);
+/* The traces by index, and how many can be looked up by an index in the header; 1 where the index is elsewhere. */
+static inline const uint64_t *layout_traces(const layout_table *layouts) {
+  return (const uint64_t *)(const void *)layouts->traces.base;
 }
 
-/* The layout of an object, or NULL where the index that it names was never registered. */
-static inline const layout *layout_of(const layout_table *layouts, tsr_ref object) {
-  uint64_t index = layout_index_of(layouts, object);
+static inline uint64_t layout_traced_count(const layout_table *layouts) {
+  return layouts->source.kind == TSR_LAYOUT_IN_HEADER ? os_atomic_load(&layouts->count) : 1;
+}
+
+/* The index that an object names elsewhere than in its header. */
+OS_NEVER_INLINE uint64_t layout_index_elsewhere(const layout_table *layouts, tsr_ref object,
+                                                uint64_t header) {
+  const tsr_layout_source *source = &layouts->source;
+  if (source->kind != TSR_LAYOUT_IN_TYPE) {
+    return layouts->heap->binding->layout_of(layouts->heap->vm, object);
+  }
+  const tsr_slot *type = (const tsr_slot *)((const char *)object + source->type_offset);
+  uint64_t word = source->type_offset == 0 ? header : type->word;
+  const char *type_object = (const char *)(uintptr_t)(word & source->type_mask);
+  return *(const uint32_t *)(const void *)(type_object + source->index_offset);
+}
+
+/* The layout of an object whose first word is, or was, `header`, not a forwarding word; NULL where the
+   index that it names was never registered. */
+OS_ALWAYS_INLINE const layout *layout_of_header(const layout_table *layouts, tsr_ref object,
+                                                uint64_t header) {
+  const tsr_layout_source *source = &layouts->source;
+  uint64_t index = TSR_LIKELY(source->kind == TSR_LAYOUT_IN_HEADER)
+                       ? (header >> source->shift) & source->mask
+                       : layout_index_elsewhere(layouts, object, header);
   if (TSR_UNLIKELY(index == 0 || index >= os_atomic_load(&layouts->count))) return NULL;
   return layout_at(layouts, (uint32_t)index);
+}
+
+static inline const layout *layout_of(const layout_table *layouts, tsr_ref object) {
+  return layout_of_header(layouts, object, header_load(object));
 }
 
 /* Bytes of the array part of an object. */

@@ -35,6 +35,18 @@ static inline uintptr_t object_walk_next(uintptr_t at, uintptr_t end) {
   return at;
 }
 
+/* The object in [at, end) that an address leads into; NULL: none, or a walk cannot get there. */
+static inline tsr_ref object_walk_find(const tsr_heap *heap, uintptr_t at, uintptr_t end,
+                                       uintptr_t address) {
+  while ((at = object_walk_next(at, end)) < end && at <= address) {
+    size_t bytes = object_walk_bytes_within(heap, (tsr_ref)at, end - at);
+    if (bytes == 0) return NULL;
+    if (address - at < bytes) return (tsr_ref)at;
+    at += bytes;
+  }
+  return NULL;
+}
+
 /* Calls back for every object in [at, end). */
 static inline void object_walk(const tsr_heap *heap, uintptr_t at, uintptr_t end,
                                tsr_object_callback callback, void *context) {

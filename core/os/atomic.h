@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+_Static_assert(sizeof(AO_t) == sizeof(uint64_t), "a machine word has 64 bits");
+
 /* A machine word that several threads touch. The field that has this type says who writes it. */
 typedef struct os_atomic_word {
   volatile AO_t value;
@@ -38,6 +40,48 @@ static inline bool os_atomic_compare_exchange_full(os_atomic_word *word, uintptr
 /* Adds and returns the old value; subtract by adding the two's complement. */
 static inline uintptr_t os_atomic_add_full(os_atomic_word *word, uintptr_t amount) {
   return AO_fetch_and_add_full(&word->value, amount);
+}
+
+static inline uintptr_t os_atomic_load_acquire(const os_atomic_word *word) {
+  return AO_load_acquire(&word->value);
+}
+
+/* Words of memory that is not the library's alone, or a plain word while one thread has it: an object's
+   header, a word of a bitmap. Several collecting threads touch them at once. */
+static inline uint64_t os_atomic64_load_acquire(const uint64_t *place) {
+  return AO_load_acquire((const volatile AO_t *)place);
+}
+
+static inline void os_atomic64_store_release(uint64_t *place, uint64_t value) {
+  AO_store_release((volatile AO_t *)place, value);
+}
+
+static inline bool os_atomic64_compare_exchange_full(uint64_t *place, uint64_t expected,
+                                                     uint64_t desired) {
+  return AO_compare_and_swap_full((volatile AO_t *)place, expected, desired) != 0;
+}
+
+/* A byte that is only ever set while several threads look at it. */
+static inline bool os_atomic8_is_set(const uint8_t *place) {
+  return AO_char_load((const volatile unsigned char *)place) != 0;
+}
+
+static inline void os_atomic8_set(uint8_t *place) {
+  AO_char_store((volatile unsigned char *)place, 1);
+}
+
+/* Sets it, and says whether this thread was the first to. */
+static inline bool os_atomic8_set_first(uint8_t *place) {
+  return AO_char_compare_and_swap_full((volatile unsigned char *)place, 0, 1) != 0;
+}
+
+/* A hint that the thread waits for another one. */
+static inline void os_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
 }
 
 /* The poll flag of a mutator is public and so a plain uint32_t; this is its only writer's tool. */

@@ -17,7 +17,8 @@ enum os_fault_kind {
   OS_FAULT_SEGMENT = 4, /* a piece from the C allocator */
   OS_FAULT_PROTECT = 8, /* another access to pages */
   OS_FAULT_LOCK = 16,   /* creation of a mutex or a condition */
-  OS_FAULT_ALL = 31
+  OS_FAULT_THREAD = 32, /* start of a thread */
+  OS_FAULT_ALL = 63
 };
 
 #ifdef TSR_FAULT_INJECTION

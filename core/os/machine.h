@@ -9,6 +9,10 @@
 
 size_t os_page_bytes(void);
 
+/* The processors that this process may use: those that the calling thread may run on, at most as many as the
+   CPU quotas of its cgroup allow for (versions 1 and 2, every ancestor; rounded up). At least 1. */
+uint32_t os_processors(void);
+
 /* The memory that this process may use: the least of physical memory, the limits of its cgroups
    (versions 1 and 2, every ancestor) and the address-space limit of the process. */
 uint64_t os_memory_available_bytes(void);

@@ -1,6 +1,6 @@
 /*
- * The POSIX side of core/os: mmap for memory, pthreads for threads, and Linux's cgroup files, where
- * they exist, for limits. A port to another system is another file like this one.
+ * The POSIX side of core/os: mmap for memory, pthreads for threads, and what the system says about the
+ * machine and the process. A port to another system is another file like this one.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -8,15 +8,17 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "core/os/atomic.h"
+#include "core/os/cgroup.h"
 #include "core/os/check.h"
 #include "core/os/fault.h"
 #include "core/os/machine.h"
@@ -85,8 +87,50 @@ void os_memory_flush_instructions(void *start, size_t bytes) {
 
 /* ---- threads ------------------------------------------------------------------------------- */
 
+/* A thread, and what it begins with. */
+typedef struct posix_thread {
+  pthread_t id;
+  void (*main)(void *context);
+  void *context;
+} posix_thread;
+
+_Static_assert(sizeof(posix_thread) <= sizeof(os_thread), "os_thread holds a pthread and its main");
 _Static_assert(sizeof(pthread_mutex_t) <= sizeof(os_mutex), "os_mutex holds a pthread mutex");
 _Static_assert(sizeof(pthread_cond_t) <= sizeof(os_condition), "os_condition holds a pthread one");
+
+static void *posix_thread_main(void *argument) {
+  posix_thread *thread = argument;
+#if defined(__linux__)
+  pthread_setname_np(pthread_self(), "tessera-gc");
+#endif
+  thread->main(thread->context);
+  return NULL;
+}
+
+/* Every signal but those by which the processor answers an instruction of the thread itself. */
+static void posix_signals_of_others(sigset_t *set) {
+  static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+  sigfillset(set);
+  for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+    sigdelset(set, own[i]);
+}
+
+bool os_thread_start(os_thread *thread, void (*main)(void *context), void *context) {
+  posix_thread *started = (posix_thread *)(void *)thread;
+  *started = (posix_thread){.main = main, .context = context};
+  if (os_fault_strikes(OS_FAULT_THREAD)) return false;
+  sigset_t blocked, before;
+  posix_signals_of_others(&blocked);
+  pthread_sigmask(SIG_BLOCK, &blocked, &before); /* a thread begins with its parent's */
+  int result = pthread_create(&started->id, NULL, posix_thread_main, started);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return result == 0;
+}
+
+void os_thread_join(os_thread *thread) {
+  int result = pthread_join(((posix_thread *)(void *)thread)->id, NULL);
+  TSR_ALWAYS_CHECK(result == 0, "a thread is joined once, by another one");
+}
 
 static pthread_mutex_t *posix_mutex(os_mutex *mutex) {
   return (pthread_mutex_t *)(void *)mutex;
@@ -113,6 +157,11 @@ void os_mutex_unlock(os_mutex *mutex) {
   pthread_mutex_unlock(posix_mutex(mutex));
 }
 
+void os_mutex_forget_owner(os_mutex *mutex) {
+  int result = pthread_mutex_init(posix_mutex(mutex), NULL);
+  TSR_ALWAYS_CHECK(result == 0, "a mutex can be made anew where one was");
+}
+
 bool os_condition_create(os_condition *condition) {
   return !os_fault_strikes(OS_FAULT_LOCK) &&
          pthread_cond_init(posix_condition(condition), NULL) == 0;
@@ -129,6 +178,10 @@ void os_condition_forget_waiters(os_condition *condition) {
 
 void os_condition_wait(os_condition *condition, os_mutex *mutex) {
   pthread_cond_wait(posix_condition(condition), posix_mutex(mutex));
+}
+
+void os_condition_wake_one(os_condition *condition) {
+  pthread_cond_signal(posix_condition(condition));
 }
 
 void os_condition_wake_all(os_condition *condition) {
@@ -151,8 +204,15 @@ uint64_t os_thread_cpu_ns(void) {
 
 /* ---- machine ------------------------------------------------------------------------------- */
 
+#define POSIX_PROCESSORS_MOST ((size_t)1 << 20) /* a system with more is taken for a mistake */
+
 size_t os_page_bytes(void) {
-  return (size_t)sysconf(_SC_PAGESIZE);
+  static os_atomic_word known; /* any thread, the same value; 0: not asked yet */
+  uintptr_t bytes = os_atomic_load(&known);
+  if (bytes != 0) return bytes;
+  bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
+  os_atomic_store(&known, bytes);
+  return bytes;
 }
 
 const char *os_environment(const char *name) {
@@ -167,59 +227,34 @@ static uint64_t posix_least(uint64_t a, uint64_t b) {
   return a < b ? a : b;
 }
 
-/* The number in a one-line file; UINT64_MAX where there is none ("max", or no such file). */
-static uint64_t posix_read_number(const char *path) {
-  FILE *file = fopen(path, "re");
-  if (file == NULL) return UINT64_MAX;
-  char text[64];
-  char *line = fgets(text, sizeof text, file);
-  fclose(file);
-  if (line == NULL || *line < '0' || *line > '9') return UINT64_MAX;
-  return strtoull(text, NULL, 10);
-}
-
-/* The least limit of a cgroup and its ancestors. `group` is cut short on the way up. */
-static uint64_t posix_cgroup_walk(const char *root, char *group, const char *file_name) {
-  uint64_t least = UINT64_MAX;
-  for (;;) {
-    char path[640];
-    int length = snprintf(path, sizeof path, "%s%s/%s", root, group, file_name);
-    if (length > 0 && (size_t)length < sizeof path) {
-      least = posix_least(least, posix_read_number(path));
-    }
-    char *slash = strrchr(group, '/');
-    if (slash == NULL) return least;
-    *slash = '\0';
-  }
-}
-
-static uint64_t posix_cgroup_limit(void) {
-  FILE *file = fopen("/proc/self/cgroup", "re");
-  if (file == NULL) return UINT64_MAX;
-  uint64_t least = UINT64_MAX;
-  char line[512];
-  while (fgets(line, sizeof line, file) != NULL) {
-    line[strcspn(line, "\n")] = '\0';
-    char *controllers = strchr(line, ':');
-    char *group = controllers == NULL ? NULL : strchr(controllers + 1, ':');
-    if (group == NULL) continue;
-    *group++ = '\0';
-    if (controllers[1] == '\0') {
-      least = posix_least(least, posix_cgroup_walk("/sys/fs/cgroup", group, "memory.max"));
-    } else if (strstr(controllers + 1, "memory") != NULL) {
-      least = posix_least(
-          least, posix_cgroup_walk("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes"));
-    }
-  }
-  fclose(file);
-  return least;
-}
-
 uint64_t os_memory_available_bytes(void) {
   uint64_t least = (uint64_t)sysconf(_SC_PHYS_PAGES) * os_page_bytes();
   struct rlimit space;
   if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
     least = posix_least(least, space.rlim_cur);
   }
-  return posix_least(least, posix_cgroup_limit());
+  return posix_least(least, os_cgroup_limit(OS_CGROUP_MEMORY, ""));
+}
+
+/* Processors that the calling thread may run on, and with it every thread that it starts. */
+static uint32_t posix_affinity(void) {
+#if defined(CPU_ALLOC)
+  /* The system refuses a set that is smaller than its own, and does not say how large that is. */
+  for (size_t size = CPU_SETSIZE; size <= POSIX_PROCESSORS_MOST; size *= 2) {
+    cpu_set_t *set = CPU_ALLOC(size);
+    if (set == NULL) break;
+    size_t bytes = CPU_ALLOC_SIZE(size);
+    int count = sched_getaffinity(0, bytes, set) == 0 ? CPU_COUNT_S(bytes, set) : 0;
+    CPU_FREE(set);
+    if (count > 0) return (uint32_t)count;
+  }
+#endif
+  long online = sysconf(_SC_NPROCESSORS_ONLN);
+  return online > 0 ? (uint32_t)online : 1;
+}
+
+uint32_t os_processors(void) {
+  uint64_t quota = os_cgroup_limit(OS_CGROUP_PROCESSORS, "");
+  uint32_t processors = (uint32_t)posix_least(posix_affinity(), quota);
+  return processors == 0 ? 1 : processors;
 }

@@ -1,5 +1,5 @@
 /*
- * Mutexes, conditions and clocks of threads. The storage is opaque so that no system header
+ * Threads, mutexes, conditions and clocks of threads. The storage is opaque so that no system header
  * reaches the rest of the library; the platform file asserts that it is large enough.
  */
 #ifndef CORE_OS_THREAD_H
@@ -7,6 +7,10 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+typedef struct os_thread {
+  uint64_t storage[4];
+} os_thread;
 
 typedef struct os_mutex {
   uint64_t storage[8];
@@ -16,11 +20,23 @@ typedef struct os_condition {
   uint64_t storage[8];
 } os_condition;
 
+/*
+ * Starts a thread that runs main(context) and ends with it. False: the system refused. The structure stays
+ * where it is until the thread is joined. All signals are blocked in it, for they belong to the VM's
+ * threads; but a fault that it raises itself (SIGSEGV and the like) comes to the process's handler.
+ */
+bool os_thread_start(os_thread *thread, void (*main)(void *context), void *context);
+/* Waits for its end. Every thread that was started is joined, once. */
+void os_thread_join(os_thread *thread);
+
 /* False: the system is out of resources. */
 bool os_mutex_create(os_mutex *mutex);
 void os_mutex_destroy(os_mutex *mutex);
 void os_mutex_lock(os_mutex *mutex);
 void os_mutex_unlock(os_mutex *mutex);
+
+/* In the child of a fork(), where the thread that held it is not. */
+void os_mutex_forget_owner(os_mutex *mutex);
 
 /* What happens to a lock around fork(). */
 typedef enum os_fork_stage {
@@ -42,6 +58,7 @@ void os_condition_destroy(os_condition *condition);
 void os_condition_forget_waiters(os_condition *condition);
 /* Releases the mutex while it waits; may wake without reason. */
 void os_condition_wait(os_condition *condition, os_mutex *mutex);
+void os_condition_wake_one(os_condition *condition);
 void os_condition_wake_all(os_condition *condition);
 
 /* Nanoseconds of a clock that never steps back. */

@@ -10,12 +10,14 @@
 
 #include "core/heap/heap.h"
 #include "core/os/error.h"
+#include "core/os/stack.h"
 #include "core/report/histogram.h"
 
 struct report {
   os_mutex lock; /* guards all that follows */
   uint64_t opened_ns;
   bool logs_collections;
+  os_stack stack; /* for lines of the log: a mutator may have little of its own left */
   uint64_t minor_collections, major_collections;
   uint64_t live_bytes_after_last;
   uint32_t workers;
@@ -35,6 +37,18 @@ static tsr_status report_check_statistics_file(const char *name, tsr_error *erro
   return TSR_OK;
 }
 
+/* What formatting a line takes. */
+#define REPORT_STACK_BYTES ((size_t)32 << 10)
+
+static bool report_open_stack(tsr_heap *heap, os_stack *stack) {
+  if (!os_stack_create(stack, REPORT_STACK_BYTES)) return false;
+  if (memory_charge(&heap->account, MEMORY_INSTANCE, os_stack_bytes(stack), MEMORY_WITHIN_LIMIT)) {
+    return true;
+  }
+  os_stack_destroy(stack);
+  return false;
+}
+
 tsr_status report_open(tsr_heap *heap, tsr_error *error) {
   const option_values *values = &heap->options.values;
   bool logs = strcmp(values->log, "gc") == 0;
@@ -45,22 +59,33 @@ tsr_status report_open(tsr_heap *heap, tsr_error *error) {
   tsr_status status = report_check_statistics_file(values->stats, error);
   if (status != TSR_OK) return status;
   struct report *report = segment_request(&heap->account, MEMORY_INSTANCE, sizeof *report);
-  if (report == NULL) return heap_no_memory(heap, error);
-  if (!os_mutex_create(&report->lock)) {
-    segment_release(&heap->account, MEMORY_INSTANCE, report, sizeof *report);
-    return heap_no_memory(heap, error);
-  }
+  if (report == NULL) goto no_memory;
+  if (!os_mutex_create(&report->lock)) goto no_lock;
+  if (logs && !report_open_stack(heap, &report->stack)) goto no_stack;
   report->opened_ns = os_clock_ns();
   report->logs_collections = logs;
   report->workers = heap->plan->collects ? 1 : 0;
   heap->report = report;
   return TSR_OK;
+
+no_stack:
+  os_mutex_destroy(&report->lock);
+no_lock:
+  segment_release(&heap->account, MEMORY_INSTANCE, report, sizeof *report);
+no_memory:
+  return heap_no_memory(heap, error);
 }
 
 void report_close(tsr_heap *heap) {
+  memory_discharge(&heap->account, MEMORY_INSTANCE, os_stack_bytes(&heap->report->stack));
+  os_stack_destroy(&heap->report->stack);
   os_mutex_destroy(&heap->report->lock);
   segment_release(&heap->account, MEMORY_INSTANCE, heap->report, sizeof *heap->report);
   heap->report = NULL;
+}
+
+void report_forget_threads(tsr_heap *heap) {
+  os_stack_forget_thread(&heap->report->stack);
 }
 
 void report_fork(tsr_heap *heap, os_fork_stage stage) {
@@ -80,7 +105,15 @@ static void report_format_bytes(char *text, size_t size, uint64_t bytes) {
 }
 
 /* Shaped like unified logging's line, which many tools read; the plan and the workers follow it. */
-static void report_log(const tsr_heap *heap, const tsr_collection *c) {
+typedef struct report_line {
+  const tsr_heap *heap;
+  const tsr_collection *collection;
+} report_line;
+
+static void report_log(void *context) {
+  const report_line *line = context;
+  const tsr_heap *heap = line->heap;
+  const tsr_collection *c = line->collection;
   char before[32], after[32], committed[32];
   report_format_bytes(before, sizeof before, c->before_bytes);
   report_format_bytes(after, sizeof after, c->after_bytes);
@@ -98,6 +131,7 @@ void report_collection(tsr_heap *heap, const tsr_collection *collection) {
   struct report *report = heap->report;
   os_mutex_lock(&report->lock);
   report->major_collections++;
+  report->workers = collection->workers;
   report->live_bytes_after_last = collection->live_bytes;
   os_mutex_unlock(&report->lock);
 }
@@ -107,7 +141,10 @@ void report_pause(tsr_heap *heap, const tsr_collection *collection) {
   os_mutex_lock(&report->lock);
   histogram_add(&report->pause_ns, collection->pause_ns);
   histogram_add(&report->pause_cpu_ns, collection->pause_cpu_ns);
-  if (report->logs_collections) report_log(heap, collection);
+  if (report->logs_collections) {
+    report_line line = {.heap = heap, .collection = collection};
+    os_stack_call(&report->stack, report_log, &line);
+  }
   os_mutex_unlock(&report->lock);
 }
 

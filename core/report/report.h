@@ -14,6 +14,8 @@ tsr_status report_open(tsr_heap *heap, tsr_error *error);
 void report_close(tsr_heap *heap);
 /* Takes and lets go the lock of this room around fork(). */
 void report_fork(tsr_heap *heap, os_fork_stage stage);
+/* In the child of a fork(). */
+void report_forget_threads(tsr_heap *heap);
 
 /* A collection is over: counted before any mutator runs again, so that all of them see it. */
 void report_collection(tsr_heap *heap, const tsr_collection *collection);

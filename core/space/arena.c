@@ -9,6 +9,7 @@
 #include "core/os/machine.h"
 #include "core/os/watch.h"
 #include "core/space/seal.h"
+#include "core/space/spaces.h"
 
 /* Runs shorter than this are taken only where there is no longer one, and a rest shorter than this goes
    with the buffer before it. */
@@ -158,23 +159,37 @@ void arena_close(arena *a) {
   os_mutex_destroy(&a->lock);
 }
 
-static void arena_adopt(arena *a, uint32_t index) {
-  block *b = block_map_at(&a->heap->blocks, index);
-  b->arena = (uint8_t)a->id;
-  b->next = a->first;
+static enum block_space arena_space(const arena *a) {
+  if (a->id == ARENA_MOVABLE) return BLOCK_MOVABLE;
+  return a->sealable ? BLOCK_SEALED : BLOCK_ARENA;
+}
+
+static void arena_link(arena *a, uint32_t index) {
+  block_map_at(&a->heap->blocks, index)->next = a->first;
   a->first = index;
   os_atomic_store(&a->count, arena_blocks(a) + 1);
+}
+
+static void arena_adopt(arena *a, uint32_t index) {
+  block_map_at(&a->heap->blocks, index)->arena = (uint8_t)a->id;
+  arena_link(a, index);
   object_bit_set(bits_of(a, index).marks, 0);
   runs_file(a, index, BLOCK_GRANULES);
+}
+
+/* Has the tables that a block needs. */
+static bool arena_cover(const arena *a, uint32_t index, memory_allowance allowance) {
+  tsr_heap *heap = a->heap;
+  return object_bits_cover(&heap->bits, index, allowance) &&
+         (a->id != ARENA_MOVABLE || compaction_cover(&heap->spaces->compaction, index, allowance));
 }
 
 /* A new block, one free run. Under the lock. */
 static uint32_t arena_grow(arena *a, memory_allowance allowance) {
   tsr_heap *heap = a->heap;
   os_mutex_lock(&heap->admission);
-  enum block_space space = a->sealable ? BLOCK_SEALED : BLOCK_ARENA;
-  uint32_t index = heap_acquire_staying(heap, 1, space, allowance);
-  if (index != BLOCK_NONE && !object_bits_cover(&heap->bits, index, allowance)) {
+  uint32_t index = heap_acquire_staying(heap, 1, arena_space(a), allowance);
+  if (index != BLOCK_NONE && !arena_cover(a, index, allowance)) {
     block_map_release(&heap->blocks, index, 1);
     index = BLOCK_NONE;
   }
@@ -340,6 +355,80 @@ void arena_shrink(arena *a, uintptr_t tail) {
   os_mutex_unlock(&a->lock);
 }
 
+void arena_abandon(arena *a, bump_buffer buffer) {
+  const block_map *map = &a->heap->blocks;
+  os_mutex_lock(&a->lock);
+  block_map_at(map, block_map_index(map, buffer.start))->flags |= BLOCK_UNRETIRED;
+  os_mutex_unlock(&a->lock);
+}
+
+/* Every start bit of the block may be that of an abandoned buffer: what follows it up to the next bit is walked. False:
+   an object's size is unknown, for its header is destroyed. */
+static bool retire_block(const arena *a, uint32_t index) {
+  const tsr_heap *heap = a->heap;
+  block_bits bits = bits_of(a, index);
+  for (uint32_t first = bits_next(bits, 0), next; first < BLOCK_GRANULES; first = next) {
+    next = bits_next(bits, first + 1);
+    if (!object_bit_get(bits.starts, first)) continue;
+    object_bit_clear(bits.starts, first);
+    uintptr_t at = address_of(a, index, first), end = address_of(a, index, next);
+    while ((at = object_walk_next(at, end)) < end) {
+      object_bit_set(bits.starts, granule_of(at));
+      size_t bytes = object_walk_bytes_within(heap, (tsr_ref)at, end - at);
+      if (bytes == 0) return false;
+      at += bytes;
+    }
+  }
+  return true;
+}
+
+void arena_retire_blocks(const arena *a) {
+  const block_map *map = &a->heap->blocks;
+  for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(map, i)->next) {
+    block *b = block_map_at(map, i);
+    if ((b->flags & BLOCK_UNRETIRED) == 0) continue;
+    if (retire_block(a, i)) b->flags &= (uint8_t)~BLOCK_UNRETIRED;
+  }
+}
+
+void arena_begin_trace(arena *a, bool with_starts) {
+  const block_map *map = &a->heap->blocks;
+  a->has_starts = with_starts;
+  if (with_starts) {
+    arena_retire_blocks(a);
+    return;
+  }
+  for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(map, i)->next)
+    memset(bits_of(a, i).marks, 0, BLOCK_BIT_WORDS * sizeof(uint64_t));
+}
+
+/* ---- after compaction ----------------------------------------------------------------------------------- */
+
+void arena_begin_relist(arena *a) {
+  a->first = BLOCK_NONE;
+  os_atomic_store(&a->count, 0);
+  for (unsigned k = 0; k < ARENA_RUN_CLASSES; k++)
+    a->runs[k] = BLOCK_NONE;
+}
+
+void arena_relist(arena *a, uint32_t index, bool used) {
+  block_map *map = &a->heap->blocks;
+  if (!used) {
+    block_map_release(map, index, 1);
+    return;
+  }
+  block *b = block_map_at(map, index);
+  b->flags = 0;
+  b->rescan = 0;
+  b->longest_run = 0;
+  arena_link(a, index);
+  block_bits bits = bits_of(a, index);
+  free_run run;
+  for (uint32_t from = 0; bits_next_run(bits, from, &run); from = run.end)
+    os_memory_forbid(address_of(a, index, run.first), address_of(a, index, run.end));
+  runs_file(a, index, longest_run(a, index));
+}
+
 /* ---- sweeping ------------------------------------------------------------------------------------------ */
 
 /* The new bits of a block, from the old pair of each word. Whether anything died. */
@@ -392,7 +481,8 @@ static uint32_t sweep_block(arena *a, uint32_t index) {
   block *b = block_map_at(&a->heap->blocks, index);
   if (sweep_words(a, bits)) b->flags &= (uint8_t)~BLOCK_CLEAN;
   if (a->immortal && (b->flags & BLOCK_SHRUNK) != 0) sweep_shrunk(a, index, bits);
-  b->flags &= (uint8_t) ~(BLOCK_SHRUNK | BLOCK_RESCAN);
+  b->flags &= (uint8_t)~BLOCK_SHRUNK;
+  b->rescan = 0;
   uint32_t free_granules = sweep_join_runs(a, index, bits);
   runs_file(a, index, free_granules == 0 ? 0 : longest_run(a, index));
   return free_granules;
@@ -425,9 +515,11 @@ uintptr_t arena_next_object(const tsr_heap *heap, uintptr_t from, uintptr_t end,
                             bool reached_only) {
   const object_bits *bits = &heap->bits;
   size_t last = object_bit_index(bits, end);
+  bool by_marks = block_map_space_of(&heap->blocks, from) == BLOCK_MOVABLE &&
+                  !heap->spaces->arenas[ARENA_MOVABLE].has_starts;
   for (size_t i = object_bit_index(bits, from); i < last;) {
-    uint64_t set = bits->starts[i / 64];
-    if (reached_only) set &= bits->marks[i / 64];
+    uint64_t starts = bits->starts[i / 64], marks = bits->marks[i / 64];
+    uint64_t set = !reached_only ? starts : by_marks ? marks : starts & marks;
     set >>= i % 64;
     if (set == 0) {
       i = (i / 64 + 1) * 64;
@@ -439,6 +531,42 @@ uintptr_t arena_next_object(const tsr_heap *heap, uintptr_t from, uintptr_t end,
     i++; /* the end of an object that was shrunk */
   }
   return end;
+}
+
+/* The last position up to `granule` with any of its bits set; BLOCK_GRANULES: none. */
+static uint32_t bits_last(block_bits bits, uint32_t granule) {
+  uint32_t word = granule / 64;
+  uint64_t set = (bits.starts[word] | bits.marks[word]) & (UINT64_MAX >> (63 - granule % 64));
+  while (set == 0) {
+    if (word == 0) return BLOCK_GRANULES;
+    word--;
+    set = bits.starts[word] | bits.marks[word];
+  }
+  return word * 64 + 63 - (uint32_t)__builtin_clzll(set);
+}
+
+tsr_ref arena_object_of(arena *a, uintptr_t address) {
+  const tsr_heap *heap = a->heap;
+  uint32_t index = block_map_index(&heap->blocks, address);
+  tsr_ref object = NULL;
+  os_mutex_lock(&a->lock);
+  /* The last bit is that of the object, of the buffer that it was bumped from, or of a free run. */
+  block_bits bits = bits_of(a, index);
+  uint32_t first = bits_last(bits, granule_of(address));
+  if (first < BLOCK_GRANULES && object_bit_get(bits.starts, first)) {
+    uintptr_t at = address_of(a, index, first);
+    uintptr_t end = address_of(a, index, bits_next(bits, granule_of(address) + 1));
+    /* Behind an object with pages of its own there is nothing to be walked. */
+    if (a->sealable) {
+      size_t bytes =
+          header_load((tsr_ref)at) == 0 ? 0 : object_walk_bytes_within(heap, (tsr_ref)at, end - at);
+      object = address - at < bytes ? (tsr_ref)at : NULL;
+    } else {
+      object = object_walk_find(heap, at, end, address);
+    }
+  }
+  os_mutex_unlock(&a->lock);
+  return object;
 }
 
 uintptr_t arena_object_limit(const arena *a, tsr_ref object) {
@@ -478,8 +606,7 @@ void arena_enumerate(const arena *a, tsr_object_callback callback, void *context
 
 static const char *block_fault(const arena *a, uint32_t index) {
   const block *b = block_map_at(&a->heap->blocks, index);
-  enum block_space space = a->sealable ? BLOCK_SEALED : BLOCK_ARENA;
-  if (block_map_spaces(&a->heap->blocks)[index] != space || b->arena != a->id) {
+  if (block_map_spaces(&a->heap->blocks)[index] != arena_space(a) || b->arena != a->id) {
     return "a block in an arena's list is the arena's";
   }
   if (b->longest_run != longest_run(a, index)) {

@@ -1,5 +1,5 @@
 /*
- * Arenas: blocks whose objects never move.
+ * Arenas: blocks whose objects stay where they are, or are moved by compaction (core/space/compaction.h).
  *
  * What lies where is in the object bits (core/heap/object_bits.h): objects and free runs each have a bit
  * at their first granule. Mutators take *buffers* out of free runs, to bump in. A buffer has a start
@@ -9,7 +9,7 @@
  * Blocks are filed by the class (the logarithm) of their longest free run, so a search looks at the
  * heads of a few lists and at a bounded number of blocks.
  *
- * There are four, all the same but for two properties. An *immortal* arena's sweep clears the marks and
+ * There are five, all the same but for three properties. The *movable* one is for plans that compact. An *immortal* arena's sweep clears the marks and
  * frees nothing, and its objects are roots. A *sealable* arena's objects have whole pages for
  * themselves, so that each can be sealed (core/space/seal.h).
  */
@@ -18,7 +18,14 @@
 
 #include "core/space/bump_blocks.h"
 
-enum arena_id { ARENA_NON_MOVING, ARENA_IMMORTAL, ARENA_SEALABLE, ARENA_SEALABLE_IMMORTAL, ARENAS };
+enum arena_id {
+  ARENA_MOVABLE,
+  ARENA_NON_MOVING,
+  ARENA_IMMORTAL,
+  ARENA_SEALABLE,
+  ARENA_SEALABLE_IMMORTAL,
+  ARENAS
+};
 
 #define ARENA_RUN_CLASSES 13
 
@@ -26,6 +33,7 @@ typedef struct arena {
   tsr_heap *heap;
   enum arena_id id;
   bool immortal, sealable; /* fixed */
+  bool has_starts;         /* movable: arena_begin_trace(); by the collecting thread */
   os_mutex lock;           /* guards what follows, and the bits of its blocks outside a pause */
   uint32_t first;          /* list of its blocks, newest first */
   uint32_t runs
@@ -50,6 +58,8 @@ uintptr_t arena_take_pages(arena *a, size_t bytes, size_t align, size_t offset, 
    of them is free again. Returns 0, or an object whose header is destroyed: its size is unknown, and the
    buffer is not retired. */
 uintptr_t arena_retire(arena *a, bump_buffer buffer);
+/* Nobody will retire the buffer: its objects get no start bits before arena_retire_blocks(). */
+void arena_abandon(arena *a, bump_buffer buffer);
 /* Gives the end of a buffer back, from `end` on. */
 void arena_trim(arena *a, bump_buffer *buffer, uintptr_t end);
 /* What an object no longer needs, zeroed: from the next sweep on it is free. */
@@ -57,17 +67,35 @@ void arena_shrink(arena *a, uintptr_t tail);
 
 /* ---- the collector, world stopped, no buffer handed out ------------------------------------------ */
 
-/* Whether the trace reaches the object now for the first time. */
-static inline bool arena_reach(tsr_heap *heap, tsr_ref object) {
-  object_bits *bits = &heap->bits;
-  size_t index = object_bit_index(bits, (uintptr_t)object);
-  HEAP_ALWAYS_CHECK(heap,
-                    object_bit_get(bits->starts, index) && (uintptr_t)object % TSR_GRANULE == 0,
-                    object, "a reference into an arena does not lead to the start of an object");
-  if (object_bit_get(bits->marks, index)) return false;
-  object_bit_set(bits->marks, index);
-  return true;
+static inline bool arena_is_start(const tsr_heap *heap, tsr_ref object) {
+  const object_bits *bits = &heap->bits;
+  return (uintptr_t)object % TSR_GRANULE == 0 &&
+         object_bit_get(bits->starts, object_bit_index(bits, (uintptr_t)object));
 }
+
+/* Whether the trace reaches the object now for the first time. `shared`: several workers trace. */
+OS_ALWAYS_INLINE bool arena_reach(const tsr_heap *heap, tsr_ref object, bool shared) {
+  const object_bits *bits = &heap->bits;
+  size_t index = object_bit_index(bits, (uintptr_t)object);
+  HEAP_CHECK(heap, arena_is_start(heap, object), object,
+             "a reference into an arena does not lead to the start of an object");
+  return object_bit_set_first(bits->marks, index, shared);
+}
+
+/* Sets the start bits of objects in buffers that were abandoned. */
+void arena_retire_blocks(const arena *a);
+
+/*
+ * Before a trace of the movable arena. With starts, every object gets its start bit; that looks at dead ones too.
+ * Else no bit is a mark any more, not even that of a free run, and objects that were reached are found by their marks
+ * alone.
+ */
+void arena_begin_trace(arena *a, bool with_starts);
+
+/* Builds the lists anew, one block after the other, lowest last: those that are in use are kept and filed by
+   their bits, the others released. */
+void arena_begin_relist(arena *a);
+void arena_relist(arena *a, uint32_t index, bool used);
 
 /* Frees what was not reached; returns the bytes of what was, gaps between objects included. */
 size_t arena_sweep(arena *a);
@@ -79,6 +107,9 @@ void arena_each_object(const arena *a, void (*visit)(void *context, tsr_ref obje
 /* The first object in [from, end) of a block, of those that were reached only or of all; `end`: there is
    none. */
 uintptr_t arena_next_object(const tsr_heap *heap, uintptr_t from, uintptr_t end, bool reached_only);
+
+/* The object that an address in one of its blocks leads into; NULL: none. For mutators too. */
+tsr_ref arena_object_of(arena *a, uintptr_t address);
 
 /* Where an object of the arena has to end: the next one, or a free run, begins there. */
 uintptr_t arena_object_limit(const arena *a, tsr_ref object);

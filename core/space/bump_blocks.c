@@ -122,3 +122,10 @@ void bump_blocks_enumerate(const bump_blocks *blocks, tsr_object_callback callba
     object_walk(heap, at, at + block_map_at(&heap->blocks, i)->top_bytes, callback, context);
   }
 }
+
+tsr_ref bump_blocks_object_of(const tsr_heap *heap, uint32_t index, uintptr_t address) {
+  const block_map *map = &heap->blocks;
+  uintptr_t at = block_map_start(map, index);
+  uintptr_t end = at + block_map_at(map, index)->top_bytes;
+  return object_walk_find(heap, at, end, address);
+}

@@ -47,6 +47,10 @@ static inline size_t bump_blocks_count(const bump_blocks *blocks) {
 bool bump_blocks_take(bump_blocks *blocks, size_t least, size_t preferred,
                       memory_allowance allowance, bump_buffer *taken);
 
+/* The object of a block that an address leads into, found by a walk from the block's beginning; NULL: none. World
+   stopped. */
+tsr_ref bump_blocks_object_of(const tsr_heap *heap, uint32_t index, uintptr_t address);
+
 /* Calls back for every object below the tops. World stopped. */
 void bump_blocks_enumerate(const bump_blocks *blocks, tsr_object_callback callback, void *context);
 

@@ -29,40 +29,38 @@ void copy_space_prepare(copy_space *space) {
   space->from_space = space->to.space;
   space->from_first = space->to.first;
   bump_blocks_reset(&space->to, to_space);
-  space->exhausted = false;
+  space->exhausted = 0;
+}
+
+void copy_space_pin(copy_space *space, uintptr_t address) {
+  block_map *map = &space->to.heap->blocks;
+  uint32_t index = block_map_index(map, address);
+  block_map_spaces(map)[index] = BLOCK_PINNED;
+  block_map_at(map, index)->kept = 1;
 }
 
 /* ---- trace: copying --------------------------------------------------------------------------- */
 
-static uintptr_t copy_align(uintptr_t address, const layout *l) {
-  uintptr_t align = l->align;
-  return ((address + l->align_offset + (align - 1)) & ~(align - 1)) - l->align_offset;
-}
-
-/* Room for an object, or 0. The gap before it is made of fillers. */
-static uintptr_t copy_target_fit(copy_target *target, const layout *l, size_t bytes) {
-  if (target->block == BLOCK_NONE) return 0;
-  uintptr_t result = copy_align(target->cursor, l);
-  if (result > target->end || bytes > target->end - result) return 0;
-  if (result != target->cursor) memset((void *)target->cursor, 0, result - target->cursor);
-  target->cursor = result + bytes;
-  return result;
+static void copy_target_flush(const block_map *map, const copy_target *target) {
+  if (target->block == BLOCK_NONE) return;
+  uintptr_t start = block_map_start(map, target->block);
+  block_map_at(map, target->block)->top_bytes = (uint32_t)(target->cursor - start);
 }
 
 static void copy_target_retire(const copy_space *space, copy_target *target) {
   if (target->block == BLOCK_NONE) return;
-  block_map *map = &space->to.heap->blocks;
-  uintptr_t start = block_map_start(map, target->block);
-  block_map_at(map, target->block)->top_bytes = (uint32_t)(target->cursor - start);
+  copy_target_flush(&space->to.heap->blocks, target);
   os_memory_forbid(target->cursor, target->end);
   *target = copy_target_none;
 }
 
 static bool copy_target_renew(copy_space *space, copy_target *target) {
-  if (space->exhausted) return false;
+  if (os_atomic8_is_set(&space->exhausted)) return false;
+  os_mutex_lock(&space->to.lock);
   uint32_t index = bump_blocks_add(&space->to, MEMORY_WITHIN_LIMIT);
+  os_mutex_unlock(&space->to.lock);
   if (index == BLOCK_NONE) {
-    space->exhausted = true;
+    os_atomic8_set(&space->exhausted);
     return false;
   }
   copy_target_retire(space, target);
@@ -72,10 +70,10 @@ static bool copy_target_renew(copy_space *space, copy_target *target) {
   return true;
 }
 
-static uintptr_t copy_buffer_allocate_slow(copy_space *space, copy_buffer *targets, const layout *l,
-                                           size_t bytes) {
+uintptr_t copy_space_find_room(copy_space *space, copy_buffer *targets, const layout *l,
+                               size_t bytes) {
   copy_target *main = &targets->main;
-  bool main_is_full = main->block == BLOCK_NONE || main->end - main->cursor < TARGET_LEAST_REST;
+  bool main_is_full = main->end - main->cursor < TARGET_LEAST_REST;
   copy_target *target = main_is_full ? main : &targets->overflow;
   uintptr_t result = main_is_full ? 0 : copy_target_fit(target, l, bytes);
   if (result == 0 && copy_target_renew(space, target)) result = copy_target_fit(target, l, bytes);
@@ -83,31 +81,10 @@ static uintptr_t copy_buffer_allocate_slow(copy_space *space, copy_buffer *targe
   return result != 0 ? result : copy_target_fit(&targets->overflow, l, bytes);
 }
 
-static tsr_ref copy_space_keep(copy_space *space, tsr_ref object) {
-  block_map *map = &space->to.heap->blocks;
-  header_store(object, header_with_forward_bits(header_load(object), GC_STAYS));
-  block_map_at(map, block_map_index(map, (uintptr_t)object))->flags |= BLOCK_KEPT;
-  return object;
-}
-
-tsr_ref copy_space_evacuate(copy_space *space, copy_buffer *targets, tsr_ref object) {
-  tsr_heap *heap = space->to.heap;
-  const layout *l = layout_of(heap->layouts, object);
-  HEAP_ALWAYS_CHECK(heap, l != NULL, object,
-                    "a reachable object's layout is unknown: its header was never written, or "
-                    "overwritten, or the reference does not point to an object");
-  size_t bytes = layout_object_bytes(heap, l, object);
-  size_t to_block_end = BLOCK_BYTES - ((uintptr_t)object & (BLOCK_BYTES - 1));
-  HEAP_ALWAYS_CHECK(heap, bytes - 1 < to_block_end, object,
-                    "a reachable object's size runs past its block: its length was overwritten, "
-                    "or the reference does not point to an object");
-  uintptr_t target = copy_target_fit(&targets->main, l, bytes);
-  if (TSR_UNLIKELY(target == 0)) target = copy_buffer_allocate_slow(space, targets, l, bytes);
-  targets->live_bytes += bytes;
-  if (TSR_UNLIKELY(target == 0)) return copy_space_keep(space, object);
-  memcpy((void *)target, (const void *)object, bytes);
-  header_store(object, forwarding_word(heap->blocks.base, target));
-  return (tsr_ref)target;
+void copy_space_keep(copy_space *space, tsr_ref object, uint64_t header) {
+  const block_map *map = &space->to.heap->blocks;
+  os_atomic8_set(&block_map_at(map, block_map_index(map, (uintptr_t)object))->kept);
+  header_store_shared(object, header_with_forward_bits(header, GC_STAYS));
 }
 
 uintptr_t copy_space_block_end(const copy_space *space, const copy_buffer *targets,
@@ -118,10 +95,16 @@ uintptr_t copy_space_block_end(const copy_space *space, const copy_buffer *targe
   return block_map_start(map, index) + block_map_at(map, index)->top_bytes;
 }
 
+void copy_space_flush(const copy_space *space, const copy_buffer *targets) {
+  copy_target_flush(&space->to.heap->blocks, &targets->main);
+  copy_target_flush(&space->to.heap->blocks, &targets->overflow);
+}
+
 /* ---- release: from-space is freed, kept blocks change sides ------------------------------------- */
 
-/* Leaves only those objects in a kept block that stay; the rest becomes filler. */
-static void copy_block_rewrite(const tsr_heap *heap, uint32_t index) {
+/* Leaves only those objects in a kept block that stay; the rest becomes filler. Returns their bytes. */
+static size_t copy_block_rewrite(const tsr_heap *heap, uint32_t index) {
+  size_t kept_bytes = 0;
   uintptr_t at = block_map_start(&heap->blocks, index);
   uintptr_t end = at + block_map_at(&heap->blocks, index)->top_bytes;
   while ((at = object_walk_next(at, end)) < end) {
@@ -130,36 +113,50 @@ static void copy_block_rewrite(const tsr_heap *heap, uint32_t index) {
     uint64_t header = header_load(object);
     if (header_stays(header)) {
       header_store(object, header_with_forward_bits(header, (enum gc_byte)0));
+      kept_bytes += bytes;
     } else {
       memset((void *)at, 0, bytes);
     }
     at += bytes;
   }
+  return kept_bytes;
 }
 
-static void copy_space_release_block(copy_space *space, uint32_t index) {
+/* Returns the bytes of what stays there. */
+static size_t copy_space_release_block(copy_space *space, uint32_t index) {
   block_map *map = &space->to.heap->blocks;
   block *b = block_map_at(map, index);
-  if ((b->flags & BLOCK_KEPT) == 0) {
+  if (b->kept == 0) {
     block_map_release(map, index, 1);
-    return;
+    return 0;
   }
-  copy_block_rewrite(space->to.heap, index);
-  b->flags &= (uint8_t) ~(BLOCK_KEPT | BLOCK_RESCAN);
-  bump_blocks_adopt(&space->to, index);
+  size_t kept_bytes = copy_block_rewrite(space->to.heap, index);
+  b->kept = 0;
+  b->rescan = 0;
+  if (kept_bytes == 0) {
+    block_map_release(map, index, 1);
+  } else {
+    bump_blocks_adopt(&space->to, index);
+  }
+  return kept_bytes;
 }
 
-void copy_space_release(copy_space *space, copy_buffer *targets) {
-  uint32_t partly_filled = targets->main.block;
+void copy_space_retire(copy_space *space, copy_buffer *targets) {
+  /* Mutators go on with a block that is partly filled: the fullest of those that are left would do as well. */
+  if (targets->main.block != BLOCK_NONE) space->to.current = targets->main.block;
   copy_target_retire(space, &targets->main);
   copy_target_retire(space, &targets->overflow);
+}
+
+size_t copy_space_release(copy_space *space) {
   /* A kept block is read through forwarding words, which lead into to-space alone: freeing its
      neighbours first does no harm. */
+  size_t kept_bytes = 0;
   const block_map *map = &space->to.heap->blocks;
   for (uint32_t i = space->from_first, next; i != BLOCK_NONE; i = next) {
     next = block_map_at(map, i)->next;
-    copy_space_release_block(space, i);
+    kept_bytes += copy_space_release_block(space, i);
   }
   space->from_first = BLOCK_NONE;
-  space->to.current = partly_filled;
+  return kept_bytes;
 }

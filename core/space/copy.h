@@ -14,14 +14,16 @@
 #ifndef CORE_SPACE_COPY_H
 #define CORE_SPACE_COPY_H
 
-#include "core/object/header.h"
+#include <string.h>
+
+#include "core/object/layout.h"
 #include "core/space/bump_blocks.h"
 
 typedef struct copy_space {
   bump_blocks to;              /* what mutators take buffers from */
   enum block_space from_space; /* what the byte table calls from-space; fixed during a collection */
   uint32_t from_first;         /* list of from-blocks, during a collection */
-  bool exhausted;              /* this collection found no destination once */
+  uint8_t exhausted;           /* this collection found no destination once; set by any worker */
 } copy_space;
 
 /* Where one collecting thread copies to: a block, filled from the bottom. */
@@ -37,22 +39,90 @@ typedef struct copy_target {
  */
 typedef struct copy_buffer {
   copy_target main, overflow;
-  size_t live_bytes; /* copied or kept */
+  size_t live_bytes; /* copied */
 } copy_buffer;
 
 bool copy_space_open(copy_space *space, tsr_heap *heap);
 void copy_space_close(copy_space *space);
 
-/* Phases of a collection, world stopped. */
+/* Phases of a collection, world stopped. Each thread's destinations are retired before the space is
+   released; release returns the bytes of what was kept. */
 void copy_space_prepare(copy_space *space);
-void copy_space_release(copy_space *space, copy_buffer *targets);
+/* Keeps the whole from-block of an address in place. Before the trace has reached anything. */
+void copy_space_pin(copy_space *space, uintptr_t address);
+void copy_space_retire(copy_space *space, copy_buffer *targets);
+size_t copy_space_release(copy_space *space);
 
-/* Moves an object of from-space that was not reached before, or marks it as staying. Returns where it
-   is now. */
-tsr_ref copy_space_evacuate(copy_space *space, copy_buffer *targets, tsr_ref object);
-
-/* Where the objects of a to-block end, also while the block is being filled. */
+/* Where the objects of a to-block end, also while the block is being filled by the caller. */
 uintptr_t copy_space_block_end(const copy_space *space, const copy_buffer *targets, uint32_t index);
+/* Notes how far the caller has filled its blocks. */
+void copy_space_flush(const copy_space *space, const copy_buffer *targets);
+
+/* Room for a survivor elsewhere than in the rest of `main`, or 0. */
+uintptr_t copy_space_find_room(copy_space *space, copy_buffer *targets, const layout *l,
+                               size_t bytes);
+/* Marks an object of from-space as staying where it is. `header` is its first word, unclaimed. */
+void copy_space_keep(copy_space *space, tsr_ref object, uint64_t header);
+
+/* Room for an object, or 0. The gap before it is made of fillers. */
+OS_ALWAYS_INLINE uintptr_t copy_target_fit(copy_target *target, const layout *l, size_t bytes) {
+  uintptr_t align = l->align;
+  uintptr_t result =
+      ((target->cursor + l->align_offset + (align - 1)) & ~(align - 1)) - l->align_offset;
+  if (TSR_UNLIKELY(result > target->end || bytes > target->end - result)) return 0;
+  if (TSR_UNLIKELY(result != target->cursor)) {
+    memset((void *)target->cursor, 0, result - target->cursor);
+  }
+  target->cursor = result + bytes;
+  return result;
+}
+
+/* All but the first word. Most objects are a few words long: a loop beats a call. */
+OS_ALWAYS_INLINE void copy_words(uintptr_t target, tsr_ref object, size_t bytes) {
+  const tsr_slot *from = (const tsr_slot *)object;
+  tsr_slot *to = (tsr_slot *)target;
+  if (TSR_UNLIKELY(bytes > 128)) {
+    memcpy(to + 1, from + 1, bytes - TSR_GRANULE);
+    return;
+  }
+  for (size_t i = 1; i < bytes / TSR_GRANULE; i++)
+    to[i].word = from[i].word;
+}
+
+/*
+ * Moves an object of from-space that nobody reached before, or marks it as staying. Returns where it is
+ * now. `header` is its first word. `shared`: several threads copy; the caller has claimed the object, and
+ * what is stored into its first word publishes the copy.
+ */
+OS_ALWAYS_INLINE tsr_ref copy_space_evacuate(copy_space *space, copy_buffer *targets,
+                                             tsr_ref object, uint64_t header, bool shared) {
+  const tsr_heap *heap = space->to.heap;
+  const layout *l = layout_of_header(heap->layouts, object, header);
+  HEAP_ALWAYS_CHECK(heap, l != NULL, object,
+                    "a reachable object's layout is unknown: its header was never written, or "
+                    "overwritten, or the reference does not point to an object");
+  size_t bytes = layout_object_bytes(heap, l, object);
+  size_t to_block_end = BLOCK_BYTES - ((uintptr_t)object & (BLOCK_BYTES - 1));
+  HEAP_ALWAYS_CHECK(heap, bytes - 1 < to_block_end, object,
+                    "a reachable object's size runs past its block: its length was overwritten, "
+                    "or the reference does not point to an object");
+  uintptr_t target = copy_target_fit(&targets->main, l, bytes);
+  if (TSR_UNLIKELY(target == 0)) target = copy_space_find_room(space, targets, l, bytes);
+  if (TSR_UNLIKELY(target == 0)) {
+    copy_space_keep(space, object, header);
+    return object;
+  }
+  targets->live_bytes += bytes;
+  header_store((tsr_ref)target, header);
+  copy_words(target, object, bytes);
+  uint64_t word = forwarding_word(heap->blocks.base, target);
+  if (shared) {
+    header_store_shared(object, word);
+  } else {
+    header_store(object, word);
+  }
+  return (tsr_ref)target;
+}
 
 static inline size_t copy_space_blocks(const copy_space *space) {
   return bump_blocks_count(&space->to);

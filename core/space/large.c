@@ -47,6 +47,8 @@ static uint32_t large_space_acquire(large_space *space, size_t blocks, size_t pa
   head->flags |=
       (uint8_t)((kind.immortal ? BLOCK_IMMORTAL : 0) | (kind.sealable ? BLOCK_SEALABLE : 0));
   head->code_pages = kind.code;
+  for (uint32_t i = first + 1; i < first + (uint32_t)blocks; i++)
+    block_map_at(&space->heap->blocks, i)->run_next = first;
   head->next = space->first;
   space->first = first;
   os_atomic_store(&space->blocks, large_space_blocks(space) + blocks);
@@ -73,6 +75,13 @@ tsr_ref large_space_object(const large_space *space, uint32_t first) {
   return (tsr_ref)(block_map_start(map, first) + block_map_at(map, first)->top_bytes);
 }
 
+tsr_ref large_space_object_of(const large_space *space, uint32_t first, uintptr_t address) {
+  tsr_ref object = large_space_object(space, first);
+  if (address < (uintptr_t)object || header_load(object) == 0) return NULL;
+  size_t bytes = object_walk_bytes_within(space->heap, object, large_space_room(space, object));
+  return address - (uintptr_t)object < bytes ? object : NULL;
+}
+
 size_t large_space_room(const large_space *space, tsr_ref object) {
   const block_map *map = &space->heap->blocks;
   const block *head = block_map_at(map, block_map_index(map, (uintptr_t)object));
@@ -96,13 +105,17 @@ void large_space_shrink(large_space *space, tsr_ref object, size_t bytes) {
 
 /* ---- trace ------------------------------------------------------------------------------------ */
 
-bool large_space_reach(large_space *space, tsr_ref object) {
+bool large_space_reach(large_space *space, tsr_ref object, bool shared) {
   const block_map *map = &space->heap->blocks;
   uint32_t index = block_map_index(map, (uintptr_t)object);
   block *b = block_map_at(map, index);
-  if ((b->flags & BLOCK_REACHED) != 0) return false;
+  if (os_atomic8_is_set(&b->reached)) return false;
   if (large_space_object(space, index) != object) return false;
-  b->flags |= BLOCK_REACHED;
+  if (!shared) {
+    os_atomic8_set(&b->reached);
+  } else if (!os_atomic8_set_first(&b->reached)) {
+    return false;
+  }
   HEAP_ALWAYS_CHECK(
       space->heap, object_walk_bytes(space->heap, object) <= large_space_room(space, object),
       object, "a reachable object's size runs past its blocks: its length was overwritten");
@@ -118,8 +131,9 @@ size_t large_space_release(large_space *space) {
   while (*link != BLOCK_NONE) {
     uint32_t index = *link;
     block *b = block_map_at(map, index);
-    if ((b->flags & BLOCK_REACHED) != 0) {
-      b->flags &= (uint8_t) ~(BLOCK_REACHED | BLOCK_RESCAN);
+    if (b->reached != 0) {
+      b->reached = 0;
+      b->rescan = 0;
       live_bytes += object_walk_bytes(space->heap, large_space_object(space, index));
       link = &b->next;
     } else {

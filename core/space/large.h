@@ -39,8 +39,16 @@ void large_space_shrink(large_space *space, tsr_ref object, size_t bytes);
 /* The object whose first block this is. */
 tsr_ref large_space_object(const large_space *space, uint32_t first);
 
+/* The first block of the run that a later block belongs to. */
+static inline uint32_t large_space_head(const tsr_heap *heap, uint32_t index) {
+  return block_map_at(&heap->blocks, index)->run_next;
+}
+
+/* The object in the run that begins with this block, if the address leads into it; NULL: it does not. */
+tsr_ref large_space_object_of(const large_space *space, uint32_t first, uintptr_t address);
+
 /* Whether `object` is the start of a large object that the trace reaches now for the first time. */
-bool large_space_reach(large_space *space, tsr_ref object);
+bool large_space_reach(large_space *space, tsr_ref object, bool shared);
 
 static inline size_t large_space_blocks(const large_space *space) {
   return os_atomic_load(&space->blocks);

@@ -35,7 +35,13 @@ void seal_forget(tsr_heap *heap, uint32_t block_index, uint32_t first, uint32_t 
 /* Seals all that was opened, and what could not be sealed before for want of a mapping. */
 void seal_close_again(tsr_heap *heap);
 
-/* Opens a sealed object that the trace has reached and whose slots it will write. */
+/* Whether some page around the object is sealed, so that seal_open_reached() has to be called. */
+static inline bool seal_is_to_open(const tsr_heap *heap, tsr_ref object) {
+  return block_map_at(&heap->blocks, block_map_index(&heap->blocks, (uintptr_t)object))
+             ->sealed_pages != 0;
+}
+
+/* Opens a sealed object that the trace has reached and whose slots it will write. One thread at a time. */
 static inline void seal_open_reached(tsr_heap *heap, tsr_ref object) {
   const block *b = block_map_at(&heap->blocks, block_map_index(&heap->blocks, (uintptr_t)object));
   if (TSR_UNLIKELY(b->sealed_pages != 0) && (b->flags & BLOCK_OPENED) == 0) {

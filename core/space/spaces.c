@@ -14,9 +14,13 @@ tsr_status spaces_open(tsr_heap *heap, tsr_error *error) {
     opened++;
   if (opened < ARENAS) goto no_arena;
   large_space_open(&all->large, heap);
+  if (!compaction_open(&all->compaction, heap)) goto no_arena;
+  if (!slide_open(&all->slide, &all->compaction)) goto no_slide;
   heap->spaces = all;
   return TSR_OK;
 
+no_slide:
+  compaction_close(&all->compaction);
 no_arena:
   while (opened > 0)
     arena_close(&all->arenas[--opened]);
@@ -29,6 +33,8 @@ no_memory:
 
 void spaces_close(tsr_heap *heap) {
   struct spaces *all = heap->spaces;
+  slide_close(&all->slide);
+  compaction_close(&all->compaction);
   for (unsigned i = 0; i < ARENAS; i++)
     arena_close(&all->arenas[i]);
   copy_space_close(&all->copy);
@@ -36,7 +42,7 @@ void spaces_close(tsr_heap *heap) {
   heap->spaces = NULL;
 }
 
-size_t spaces_staying_blocks(const tsr_heap *heap) {
+size_t spaces_marked_blocks(const tsr_heap *heap) {
   size_t blocks = large_space_blocks(&heap->spaces->large);
   for (unsigned i = 0; i < ARENAS; i++)
     blocks += arena_blocks(&heap->spaces->arenas[i]);
@@ -45,8 +51,9 @@ size_t spaces_staying_blocks(const tsr_heap *heap) {
 
 size_t spaces_release_staying(tsr_heap *heap) {
   size_t live_bytes = large_space_release(&heap->spaces->large);
-  for (unsigned i = 0; i < ARENAS; i++)
-    live_bytes += arena_sweep(&heap->spaces->arenas[i]);
+  for (unsigned i = 0; i < ARENAS; i++) {
+    if (i != ARENA_MOVABLE) live_bytes += arena_sweep(&heap->spaces->arenas[i]);
+  }
   seal_close_again(heap);
   return live_bytes;
 }
@@ -65,6 +72,26 @@ void spaces_each_immortal(const tsr_heap *heap, void (*visit)(void *context, tsr
     if (a->immortal) arena_each_object(a, visit, context);
   }
   large_space_each_immortal(&heap->spaces->large, visit, context);
+}
+
+tsr_ref spaces_object_of(const tsr_heap *heap, uintptr_t address) {
+  const block_map *map = &heap->blocks;
+  uint32_t index = block_map_index(map, address);
+  switch (block_map_space_of(map, address)) {
+  case BLOCK_UNCOMMITTED:
+  case BLOCK_FREE:
+    return NULL;
+  case BLOCK_ARENA:
+  case BLOCK_MOVABLE:
+  case BLOCK_SEALED:
+    return arena_object_of(spaces_arena_of(heap, address), address);
+  case BLOCK_LARGE:
+    return large_space_object_of(&heap->spaces->large, index, address);
+  case BLOCK_LARGE_REST:
+    return large_space_object_of(&heap->spaces->large, large_space_head(heap, index), address);
+  default:
+    return bump_blocks_object_of(heap, index, address);
+  }
 }
 
 void spaces_fork(tsr_heap *heap, os_fork_stage stage) {

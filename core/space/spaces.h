@@ -8,11 +8,14 @@
 #include "core/space/arena.h"
 #include "core/space/copy.h"
 #include "core/space/large.h"
+#include "core/space/slide.h"
 
 struct spaces {
   copy_space copy;
   arena arenas[ARENAS];
   large_space large;
+  compaction compaction; /* of the movable arena */
+  slide slide;
 };
 
 /* Builds heap->spaces. */
@@ -25,8 +28,12 @@ static inline arena *spaces_arena_of(const tsr_heap *heap, uintptr_t address) {
   return &heap->spaces->arenas[b->arena];
 }
 
-/* Blocks whose objects stay where they are. */
-size_t spaces_staying_blocks(const tsr_heap *heap);
+/* Blocks whose objects are marked, not copied. */
+size_t spaces_marked_blocks(const tsr_heap *heap);
+
+/* The object that any address leads into; NULL: none. For a mutator under a plan that offers interior pointers,
+   and for the collector before it has copied anything. */
+tsr_ref spaces_object_of(const tsr_heap *heap, uintptr_t address);
 
 /* Frees what was not reached among the objects that stay, and seals again what was opened; returns
    the bytes of what was reached. World stopped. */

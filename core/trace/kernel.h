@@ -1,136 +1,507 @@
 /*
  * The tracing kernel, written once as always-inline code over a plan's own "visit this reference".
  *
- * A plan's file calls kernel_visit_slots() and kernel_trace() with its visit function as a
- * constant, and so gets a copy of the kernel specialised to itself. Data layouts are scanned
- * without leaving the kernel. There is no recursion: what is reached is queued, long arrays are scanned
- * in pieces, and what the queue cannot take is found again by walking flagged blocks.
+ * A plan's file calls kernel_visit_slots(), kernel_trace() and kernel_rescan() with a `kernel` of constants, and so
+ * gets copies of the kernel specialised to itself: one for a worker that traces alone, one for several. Data
+ * layouts are scanned without leaving the kernel. There is no recursion: what is reached is queued, long
+ * arrays are scanned in pieces, and what the queue cannot take is found again by walking flagged
+ * blocks.
+ *
+ * Most objects are not in the cache when the trace comes to them. So nothing is read when it is first
+ * named: it is fetched, and waits its turn in a small ring, behind others that were fetched before it
+ * (C.-Y. Cher, A. Hosking, T. Vijaykumar, Software Prefetching for Mark-Sweep Garbage Collection, 2004).
+ * An *edge*, what a slot refers to, waits between the scan and the visit: for the object itself, where the visit
+ * reads and may move it; else for its mark bit alone. In the second case the object is fetched
+ * when it comes out of the queue, and waits in another ring before the scan. What lies close to what was
+ * looked at last is in the cache already, and waits for nothing, so that a graph in allocation order is traced in
+ * that order.
  */
 #ifndef CORE_TRACE_KERNEL_H
 #define CORE_TRACE_KERNEL_H
 
 #include "core/object/reference.h"
 #include "core/object/walk.h"
-#include "core/trace/worker.h"
+#include "core/os/compiler.h"
+#include "core/trace/team.h"
 
-#if defined(__GNUC__)
-#define KERNEL_INLINE static inline __attribute__((always_inline))
-#define KERNEL_COLD   static __attribute__((noinline, unused))
-#else
-#define KERNEL_INLINE static inline
-#define KERNEL_COLD   static
-#endif
-
-/* Slots of an array that are scanned before its rest is queued again. */
-#define KERNEL_PIECE_SLOTS ((size_t)256)
+/* Elements of an array that are scanned in one go. */
+#define KERNEL_PIECE_ELEMENTS ((size_t)256)
+/* An object that lies so close behind the last one is in the cache, or on its way there. */
+#define KERNEL_NEAR_BYTES     ((uintptr_t)256)
+/* Objects scanned between two looks for idle workers. */
+#define KERNEL_TURN           64u
 
 /*
- * A plan's visit: reaches `object`, which lies in a block of `space`, queues it if this is the
- * first time, and returns where it is now.
+ * A worker while it traces: what the loops read for each slot, and the private end of its queue. A local
+ * variable of the loop, whose address goes nowhere, so that it is kept in registers; what is called
+ * out of line finds the queue in the worker, between kernel_save() and kernel_restore().
  */
-typedef tsr_ref kernel_visit(struct worker *worker, tsr_ref object, enum block_space space);
+typedef struct kernel_run {
+  struct worker *worker;
+  uintptr_t *bottom, *top, *end;
+  uint64_t *marks;
+  uintptr_t base;
+  uintptr_t extent; /* in granules */
+  const unsigned char *spaces;
+  reference_rule rule;
+  const uint64_t *traces; /* of layouts whose index is in the header */
+  uint64_t layout_last;   /* 0: it is elsewhere */
+  uint64_t layout_mask;
+  uint32_t layout_shift;
+  uint32_t next_edge;
+  uint32_t next_object;
+  bool near; /* what is scanned was near the last, so mark bits are taken to be in the cache */
+  uintptr_t object; /* what is scanned, as a granule */
+  enum block_space from_space;
+} kernel_run;
 
-KERNEL_INLINE void kernel_visit_slot(struct worker *worker, tsr_slot *slot, kernel_visit *visit) {
+OS_ALWAYS_INLINE void kernel_save(const kernel_run *run) {
+  run->worker->queue.bottom = run->bottom;
+  run->worker->queue.top = run->top;
+  run->worker->next_edge = run->next_edge;
+  run->worker->next_object = run->next_object;
+}
+
+OS_ALWAYS_INLINE void kernel_restore(kernel_run *run) {
+  run->bottom = run->worker->queue.bottom;
+  run->top = run->worker->queue.top;
+  run->next_edge = run->worker->next_edge;
+}
+
+OS_ALWAYS_INLINE kernel_run kernel_begin(struct worker *worker) {
   const tsr_heap *heap = worker->heap;
-  uint64_t word = slot->word;
-  uintptr_t address = reference_address(&heap->references, word);
-  uintptr_t index = (address - heap->blocks.base) >> BLOCK_SHIFT;
-  if (index >= block_map_extent(&heap->blocks)) return;
-  enum block_space space = (enum block_space)block_map_spaces(&heap->blocks)[index];
-  uintptr_t now = (uintptr_t)visit(worker, (tsr_ref)address, space);
-  if (now != address) slot->word = reference_retarget(&heap->references, word, now);
+  const layout_table *layouts = heap->layouts;
+  return (kernel_run){.worker = worker,
+                      .bottom = worker->queue.bottom,
+                      .top = worker->queue.top,
+                      .end = worker->queue.end,
+                      .marks = heap->bits.marks,
+                      .base = heap->blocks.base,
+                      .extent = (uintptr_t)block_map_extent(&heap->blocks) * BLOCK_GRANULES,
+                      .spaces = block_map_spaces(&heap->blocks),
+                      .rule = heap->references,
+                      .traces = layout_traces(layouts),
+                      .layout_last = layout_traced_count(layouts) - 1,
+                      .layout_mask = layouts->source.mask,
+                      .layout_shift = (uint32_t)layouts->source.shift,
+                      .next_edge = worker->next_edge,
+                      .next_object = worker->next_object,
+                      .from_space = heap->spaces->copy.from_space};
 }
 
-KERNEL_INLINE void kernel_visit_slots(struct worker *worker, tsr_slot *first, size_t count,
-                                      kernel_visit *visit) {
-  for (size_t i = 0; i < count; i++)
-    kernel_visit_slot(worker, &first[i], visit);
+/*
+ * A plan's visit: reaches `object`, which begins with this granule of the heap's range, in a block of `space`, queues it if this is the
+ * first time, and returns where it is now. `shared`: other workers do the same.
+ */
+typedef tsr_ref kernel_visit(kernel_run *run, tsr_ref object, uintptr_t granule,
+                             enum block_space space, bool shared);
+
+/* Scans an object of any layout, from `position` on where it was scanned in part. */
+typedef void kernel_scan_function(struct worker *worker, tsr_ref object, size_t position);
+
+enum kernel_wait {
+  KERNEL_WAITS_NOT,
+  KERNEL_WAITS_FOR_MARK,  /* the visit leaves the object and the slot as they are */
+  KERNEL_WAITS_FOR_OBJECT /* it reads the object, and may move it */
+};
+
+/* What a copy of the kernel is made of. Constants, all of them. */
+typedef struct kernel {
+  kernel_visit *visit;
+  kernel_scan_function *scan_other; /* kernel_scan_other() of this kernel, apart from the loops */
+  enum kernel_wait waits;           /* what an edge waits for */
+  bool tagged;                      /* the reference rule is not "an address or zero" */
+  bool shared;                      /* several workers trace */
+} kernel;
+
+/* Defines a kernel, and a kernel_scan_function name_trace() for a worker's part in a trace. */
+#define KERNEL_DEFINE(name, visit_function, edge_waits, has_tags, is_shared)                       \
+  static kernel_scan_function name##_scan_other;                                                   \
+  static const kernel name = {.visit = (visit_function),                                           \
+                              .scan_other = name##_scan_other,                                     \
+                              .waits = (edge_waits),                                               \
+                              .tagged = (has_tags),                                                \
+                              .shared = (is_shared)};                                              \
+  OS_NEVER_INLINE void name##_scan_other(struct worker *worker, tsr_ref object, size_t position) { \
+    kernel_scan_other(name, worker, object, position);                                             \
+  }                                                                                                \
+  OS_NEVER_INLINE void name##_trace(struct worker *worker) {                                       \
+    kernel_trace(name, worker);                                                                    \
+  }
+
+/* The kernels of a plan: name_alone and name_shared, for plain references and for tagged ones, and name_trace(),
+   which chooses. */
+#define KERNEL_DEFINE_ALL(name, visit, waits)                                                      \
+  KERNEL_DEFINE(name##_alone, visit, waits, true, false)                                           \
+  KERNEL_DEFINE(name##_shared, visit, waits, true, true)                                           \
+  KERNEL_DEFINE(name##_plain_alone, visit, waits, false, false)                                    \
+  KERNEL_DEFINE(name##_plain_shared, visit, waits, false, true)                                    \
+  static void name##_trace(struct worker *worker, bool shared) {                                   \
+    static void (*const traces[2][2])(struct worker *) = {                                         \
+        {name##_alone_trace, name##_shared_trace},                                                 \
+        {name##_plain_alone_trace, name##_plain_shared_trace}};                                    \
+    traces[reference_rule_is_plain(&worker->heap->references)][shared](worker);                    \
+  }
+
+/* ---- reaching objects ------------------------------------------------------------------------------- */
+
+OS_NEVER_INLINE void kernel_push_slow(struct worker *worker, tsr_ref object) {
+  worker_enqueue(worker, object);
 }
 
-/* The slots that a bitmap names, of at most 64 words. */
-KERNEL_INLINE void kernel_visit_bits(struct worker *worker, tsr_slot *words, uint64_t bits,
-                                     kernel_visit *visit) {
-  for (; bits != 0; bits &= bits - 1) {
-    kernel_visit_slot(worker, &words[__builtin_ctzll(bits)], visit);
+/* Queues an object that was reached for the first time. */
+OS_ALWAYS_INLINE void kernel_push(kernel_run *run, tsr_ref object) {
+  if (TSR_LIKELY(run->top != run->end)) {
+    *run->top++ = (uintptr_t)object;
+    return;
+  }
+  kernel_save(run);
+  kernel_push_slow(run->worker, object);
+  kernel_restore(run);
+}
+
+/* As worker_reach(). */
+OS_ALWAYS_INLINE void kernel_reach_staying(kernel_run *run, tsr_ref object, uintptr_t granule,
+                                           enum block_space space, bool shared) {
+  if (TSR_LIKELY(space == BLOCK_ARENA || space == BLOCK_MOVABLE)) {
+    HEAP_CHECK(run->worker->heap, arena_is_start(run->worker->heap, object), object,
+               "a reference into an arena does not lead to the start of an object");
+    if (object_bit_set_first(run->marks, granule, shared)) kernel_push(run, object);
+  } else if (worker_reach_special(run->worker, object, space, shared)) {
+    kernel_push(run, object);
   }
 }
 
-KERNEL_INLINE void kernel_scan_fixed(struct worker *worker, tsr_ref object, const layout *l,
-                                     kernel_visit *visit) {
+/* ---- slots ------------------------------------------------------------------------------------------ */
+
+/* Whether a slot leads into the part of the heap's range that may be in use: to which granule, counted from the base. */
+OS_ALWAYS_INLINE bool kernel_target(const kernel k, const kernel_run *run, uint64_t word,
+                                    uintptr_t *granule) {
+  uintptr_t offset = (k.tagged ? reference_address(&run->rule, word) : word) - run->base;
+  /* What is no multiple of a granule comes out as a number beyond every heap. */
+  *granule = offset >> OBJECT_BIT_SHIFT | offset << (64 - OBJECT_BIT_SHIFT);
+  return *granule < run->extent;
+}
+
+OS_ALWAYS_INLINE enum block_space kernel_space(const kernel_run *run, uintptr_t granule) {
+  return (enum block_space)run->spaces[granule / BLOCK_GRANULES];
+}
+
+OS_ALWAYS_INLINE void kernel_visit_slot(const kernel k, kernel_run *run, tsr_slot *slot) {
+  uint64_t word = slot->word;
+  uintptr_t granule;
+  if (!kernel_target(k, run, word, &granule)) return;
+  uintptr_t address = run->base + granule * TSR_GRANULE;
+  uintptr_t now =
+      (uintptr_t)k.visit(run, (tsr_ref)address, granule, kernel_space(run, granule), k.shared);
+  if (now == address) return;
+  slot->word = k.tagged ? reference_retarget(&run->rule, word, now) : (uint64_t)now;
+}
+
+/* What waits for a visit: a slot, where the visit reads the object; else the object's granule and one more. */
+OS_ALWAYS_INLINE void kernel_visit_edge(const kernel k, kernel_run *run, uintptr_t edge) {
+  if (k.waits == KERNEL_WAITS_FOR_OBJECT) {
+    kernel_visit_slot(k, run, (tsr_slot *)edge);
+    return;
+  }
+  uintptr_t granule = edge - 1;
+  k.visit(run, (tsr_ref)(run->base + granule * TSR_GRANULE), granule, kernel_space(run, granule),
+          k.shared);
+}
+
+/* An edge waits, and the one that has waited longest is visited. */
+OS_ALWAYS_INLINE void kernel_defer_edge(const kernel k, kernel_run *run, uintptr_t edge) {
+  uintptr_t *place = &run->worker->edges[run->next_edge++ % WORKER_EDGES];
+  uintptr_t oldest = *place;
+  *place = edge;
+  if (oldest != 0) kernel_visit_edge(k, run, oldest);
+}
+
+OS_NEVER_INLINE bool kernel_edges_wait(const struct worker *worker) {
+  uintptr_t any = 0;
+  for (uint32_t i = 0; i < WORKER_EDGES; i++)
+    any |= worker->edges[i];
+  return any != 0;
+}
+
+/* Visits what waits. False: nothing did. */
+OS_ALWAYS_INLINE bool kernel_flush_edges(const kernel k, kernel_run *run) {
+  if (!kernel_edges_wait(run->worker)) return false;
+  for (uint32_t i = 0; i < WORKER_EDGES; i++)
+    kernel_defer_edge(k, run, 0);
+  return true;
+}
+
+/* Visits what a slot refers to, now or when it has been fetched. */
+OS_ALWAYS_INLINE void kernel_take_slot(const kernel k, kernel_run *run, tsr_slot *slot) {
+  if (k.waits == KERNEL_WAITS_NOT) {
+    kernel_visit_slot(k, run, slot);
+    return;
+  }
+  uintptr_t granule;
+  if (!kernel_target(k, run, slot->word, &granule)) return;
+  if (k.waits == KERNEL_WAITS_FOR_OBJECT) {
+    OS_FETCH((const void *)(run->base + granule * TSR_GRANULE));
+    kernel_defer_edge(k, run, (uintptr_t)slot);
+    return;
+  }
+  if (run->near || granule - run->object < KERNEL_NEAR_BYTES / TSR_GRANULE) {
+    kernel_visit_edge(k, run, granule + 1);
+    return;
+  }
+  OS_FETCH(&run->marks[granule / 64]);
+  kernel_defer_edge(k, run, granule + 1);
+}
+
+/* The slots that a bitmap names, of at most 64 words. From the last to the first: what is queued last is scanned
+   first, and objects tend to lie in the order of the slots that refer to them. */
+OS_ALWAYS_INLINE void kernel_take_bits(const kernel k, kernel_run *run, tsr_slot *words,
+                                       uint64_t bits) {
+  while (bits != 0) {
+    unsigned last = (unsigned)__builtin_clzll(bits) ^ 63u;
+    bits ^= (uint64_t)1 << last;
+    kernel_take_slot(k, run, &words[last]);
+  }
+}
+
+/* Roots, before the trace: visited at once. */
+OS_ALWAYS_INLINE void kernel_visit_slots(const kernel k, struct worker *worker, tsr_slot *first,
+                                         size_t count) {
+  kernel_run run = kernel_begin(worker);
+  for (size_t i = 0; i < count; i++)
+    kernel_visit_slot(k, &run, &first[i]);
+  kernel_save(&run);
+}
+
+/* An object that is a root, and stays where it is. */
+OS_ALWAYS_INLINE void kernel_reach(const kernel k, struct worker *worker, tsr_ref object) {
+  kernel_run run = kernel_begin(worker);
+  uintptr_t granule = ((uintptr_t)object - run.base) / TSR_GRANULE;
+  k.visit(&run, object, granule, kernel_space(&run, granule), k.shared);
+  kernel_save(&run);
+}
+
+/* ---- objects ---------------------------------------------------------------------------------------- */
+
+OS_ALWAYS_INLINE void kernel_scan_fixed(const kernel k, kernel_run *run, tsr_ref object,
+                                        const layout *l) {
   tsr_slot *words = (tsr_slot *)object;
   if (TSR_LIKELY(l->wide_refs == NULL)) {
-    kernel_visit_bits(worker, words, l->fixed_refs, visit);
+    kernel_take_bits(k, run, words, l->fixed_refs);
     return;
   }
-  for (uint32_t i = 0; i < l->wide_words; i++) {
-    kernel_visit_bits(worker, words + (size_t)64 * i, l->wide_refs[i], visit);
-  }
+  for (uint32_t i = l->wide_words; i-- > 0;)
+    kernel_take_bits(k, run, words + (size_t)64 * i, l->wide_refs[i]);
 }
 
-/* The array of an object from element `position` on: one piece, and the rest goes to the queue. Where
-   that is full the rest is scanned at once: another walk of the block would only come back here. */
-KERNEL_INLINE void kernel_scan_array(struct worker *worker, tsr_ref object, const layout *l,
-                                     size_t position, kernel_visit *visit) {
-  bool elements = l->kind == TSR_LAYOUT_ELEMENTS;
-  size_t stride_words = elements ? l->element_bytes / TSR_GRANULE : 1;
-  size_t end = layout_array_bytes(l, object) / (stride_words * TSR_GRANULE);
-  if (end - position > KERNEL_PIECE_SLOTS &&
-      mark_queue_push_resume(&worker->queue, object, position + KERNEL_PIECE_SLOTS)) {
-    end = position + KERNEL_PIECE_SLOTS;
-  }
+OS_ALWAYS_INLINE void kernel_scan_elements(const kernel k, kernel_run *run, tsr_ref object,
+                                           const layout *l, size_t first, size_t end) {
   tsr_slot *words = (tsr_slot *)(void *)((char *)object + l->fixed_bytes);
-  if (!elements) {
-    kernel_visit_slots(worker, words + position, end - position, visit);
+  if (l->kind == TSR_LAYOUT_REFERENCES) {
+    for (size_t i = end; i-- > first;)
+      kernel_take_slot(k, run, &words[i]);
     return;
   }
-  for (size_t i = position; i < end; i++) {
-    kernel_visit_bits(worker, words + i * stride_words, l->element_refs, visit);
-  }
+  size_t stride_words = l->element_bytes / TSR_GRANULE;
+  for (size_t i = end; i-- > first;)
+    kernel_take_bits(k, run, words + i * stride_words, l->element_refs);
 }
 
-KERNEL_INLINE void kernel_scan_custom(struct worker *worker, tsr_ref object, const layout *l,
-                                      size_t position, kernel_visit *visit) {
+static inline size_t kernel_elements(const layout *l, tsr_ref object) {
+  size_t bytes = layout_array_bytes(l, object);
+  return l->kind == TSR_LAYOUT_REFERENCES ? bytes / TSR_GRANULE : bytes / l->element_bytes;
+}
+
+/* Queues the rest of an object. False: there is no room. */
+OS_ALWAYS_INLINE bool kernel_push_resume(kernel_run *run, tsr_ref object, size_t position) {
+  kernel_save(run);
+  bool pushed = mark_queue_push_resume(&run->worker->queue, object, position);
+  kernel_restore(run);
+  return pushed;
+}
+
+/* A range of an array's pieces in one word, as a position to resume at. */
+#define KERNEL_PIECES(first, end) ((size_t)(first) << 32 | (end))
+
+/* Scans the pieces that a position names: one, and the rest is halved and halved again and queued, the largest
+   part where others find it first. Where the queue is full the rest is scanned at once: another
+   walk of the block would only come back here. */
+OS_ALWAYS_INLINE void kernel_scan_array(const kernel k, kernel_run *run, tsr_ref object,
+                                        const layout *l, size_t position) {
+  size_t elements = kernel_elements(l, object);
+  size_t first = 0, end = (elements + KERNEL_PIECE_ELEMENTS - 1) / KERNEL_PIECE_ELEMENTS;
+  if (position != 0) {
+    first = position >> 32;
+    end = position & UINT32_MAX;
+  }
+  while (end - first > 1) {
+    size_t middle = first + (end - first) / 2;
+    if (!kernel_push_resume(run, object, KERNEL_PIECES(middle, end))) break;
+    end = middle;
+  }
+  size_t last = end * KERNEL_PIECE_ELEMENTS;
+  kernel_scan_elements(k, run, object, l, first * KERNEL_PIECE_ELEMENTS,
+                       last < elements ? last : elements);
+}
+
+OS_ALWAYS_INLINE void kernel_scan_custom(const kernel k, kernel_run *run, tsr_ref object,
+                                         const layout *l, size_t position) {
+  struct worker *worker = run->worker;
   bool queued = false;
   while (position != TSR_SCAN_DONE && !queued) {
     tsr_slot_buffer out = {worker->scan_slots, worker->scan_slots + WORKER_SCAN_SLOTS};
     position = l->scan(worker->heap->vm, object, position, &out);
-    queued = position != TSR_SCAN_DONE && mark_queue_push_resume(&worker->queue, object, position);
-    for (tsr_slot **slot = worker->scan_slots; slot < out.next; slot++) {
-      kernel_visit_slot(worker, *slot, visit);
-    }
+    queued = position != TSR_SCAN_DONE && kernel_push_resume(run, object, position);
+    for (tsr_slot **slot = worker->scan_slots; slot < out.next; slot++)
+      kernel_take_slot(k, run, *slot);
   }
 }
 
-/* Visits the slots of an object, from `position` on where it was scanned in part. */
-KERNEL_INLINE void kernel_scan(struct worker *worker, tsr_ref object, size_t position,
-                               kernel_visit *visit) {
-  const layout *l = layout_of(worker->heap->layouts, object);
+/* An object of any layout. */
+OS_ALWAYS_INLINE void kernel_scan_other(const kernel k, struct worker *worker, tsr_ref object,
+                                        size_t position) {
+  uint64_t header = header_load(object);
+  if (header_is_leaf(header)) return;
+  const layout *l = layout_of_header(worker->heap->layouts, object, header);
   HEAP_ALWAYS_CHECK(worker->heap, l != NULL, object,
                     "a reachable object's layout is unknown: its header was never written, or "
                     "overwritten, or the reference does not point to an object");
+  kernel_run run = kernel_begin(worker);
   if (l->kind == TSR_LAYOUT_CUSTOM) {
-    kernel_scan_custom(worker, object, l, position, visit);
+    kernel_scan_custom(k, &run, object, l, position);
+  } else {
+    if (position == 0) kernel_scan_fixed(k, &run, object, l);
+    if (l->kind == TSR_LAYOUT_REFERENCES || l->kind == TSR_LAYOUT_ELEMENTS) {
+      kernel_scan_array(k, &run, object, l, position);
+    }
+  }
+  kernel_save(&run);
+}
+
+/* Takes the slots of an object. Most are plain. */
+OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref object) {
+  uint64_t header = header_load(object);
+  uint64_t index = (header >> run->layout_shift) & run->layout_mask;
+  uint64_t trace = TSR_LIKELY(index - 1 < run->layout_last) ? run->traces[index] : LAYOUT_NOT_PLAIN;
+  if (trace == 0) return;
+  uint32_t slots = layout_trace_slots(trace);
+  if (TSR_UNLIKELY(slots == 0 || header_is_leaf(header))) {
+    kernel_save(run);
+    k.scan_other(run->worker, object, 0);
+    kernel_restore(run);
     return;
   }
-  if (position == 0) kernel_scan_fixed(worker, object, l, visit);
-  if (l->kind == TSR_LAYOUT_REFERENCES || l->kind == TSR_LAYOUT_ELEMENTS) {
-    kernel_scan_array(worker, object, l, position, visit);
+  /* As kernel_take_bits(). */
+  tsr_slot *first = (tsr_slot *)object + layout_trace_first(trace);
+  tsr_slot *slot = first + slots;
+  do {
+    kernel_take_slot(k, run, --slot);
+  } while (slot != first);
+}
+
+/* ---- the loops --------------------------------------------------------------------------------------- */
+
+/* Goes on with an object that was scanned in part, whose entry's last word has been popped. */
+OS_ALWAYS_INLINE void kernel_resume(const kernel k, kernel_run *run, uintptr_t tagged) {
+  size_t position = run->top[-1];
+  run->top -= 2;
+  kernel_save(run);
+  k.scan_other(run->worker, (tsr_ref)(tagged & ~QUEUE_RESUMES), position);
+  kernel_restore(run);
+}
+
+/* Lets idle workers have something, from time to time. */
+OS_ALWAYS_INLINE void kernel_share(const kernel k, kernel_run *run, uint32_t *turns) {
+  struct team *team = run->worker->heap->team;
+  if (!k.shared || ++*turns % KERNEL_TURN != 0 || os_atomic_load(&team->hungry) == 0) return;
+  kernel_save(run);
+  team_share(team, run->worker);
+  kernel_restore(run);
+}
+
+/* An object waits, and the one in whose place it does, the oldest, is the next; 0: there was none. */
+OS_ALWAYS_INLINE uintptr_t kernel_exchange_object(kernel_run *run, uintptr_t object) {
+  OS_FETCH((const void *)object);
+  uintptr_t *place = &run->worker->objects[run->next_object++ % WORKER_OBJECTS];
+  uintptr_t oldest = *place;
+  *place = object;
+  return oldest;
+}
+
+/* Takes an object that waits, the newest first: where a graph has no width, that is the only one. 0: none waits. */
+OS_ALWAYS_INLINE uintptr_t kernel_take_object(kernel_run *run) {
+  for (uint32_t i = 0; i < WORKER_OBJECTS; i++) {
+    uintptr_t *place = &run->worker->objects[--run->next_object % WORKER_OBJECTS];
+    uintptr_t object = *place;
+    *place = 0;
+    if (TSR_LIKELY(object != 0)) return object;
+  }
+  return 0;
+}
+
+/* With a visit that leaves objects alone. */
+OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
+  uint32_t turns = 0;
+  uintptr_t object = 0;
+  for (;;) {
+    if (TSR_UNLIKELY(run->top == run->bottom)) {
+      object = kernel_take_object(run);
+      if (object == 0 && !kernel_flush_edges(k, run)) return;
+    } else {
+      uintptr_t entry = *--run->top;
+      if (TSR_UNLIKELY((entry & QUEUE_RESUMES) != 0)) {
+        kernel_resume(k, run, entry);
+        continue;
+      }
+      run->near = entry - object < KERNEL_NEAR_BYTES;
+      object = run->near ? entry : kernel_exchange_object(run, entry);
+    }
+    if (object == 0) continue;
+    run->object = (object - run->base) / TSR_GRANULE;
+    kernel_scan(k, run, (tsr_ref)object);
+    kernel_share(k, run, &turns);
   }
 }
 
-KERNEL_INLINE void kernel_drain(struct worker *worker, kernel_visit *visit) {
-  size_t position;
-  tsr_ref object;
-  while ((object = mark_queue_pop(&worker->queue, &position)) != NULL) {
-    kernel_scan(worker, object, position, visit);
+/* With a visit that reads, and may move, them. */
+OS_ALWAYS_INLINE void kernel_drain_slots(const kernel k, kernel_run *run) {
+  uint32_t turns = 0;
+  do {
+    while (run->top != run->bottom) {
+      uintptr_t entry = *--run->top;
+      if (TSR_UNLIKELY((entry & QUEUE_RESUMES) != 0)) {
+        kernel_resume(k, run, entry);
+      } else {
+        kernel_scan(k, run, (tsr_ref)entry);
+      }
+      kernel_share(k, run, &turns);
+    }
+  } while (kernel_flush_edges(k, run));
+}
+
+OS_ALWAYS_INLINE void kernel_drain(const kernel k, struct worker *worker) {
+  kernel_run run = kernel_begin(worker);
+  if (k.waits == KERNEL_WAITS_FOR_OBJECT) {
+    kernel_drain_slots(k, &run);
+  } else {
+    kernel_drain_objects(k, &run);
   }
+  kernel_save(&run);
+}
+
+/* One worker's part in tracing everything reachable from what is queued. Every active worker calls it where
+   the trace is shared. */
+OS_ALWAYS_INLINE void kernel_trace(const kernel k, struct worker *worker) {
+  do {
+    kernel_drain(k, worker);
+  } while (k.shared && team_find_work(worker->heap->team, worker));
 }
 
 /* ---- after an overflow: rare, so one copy that calls the visit function will do -------------------------------------------------------------------------- */
 
 /* Where the objects of a copy space's block end; it moves up while a to-block is being filled. */
-KERNEL_INLINE uintptr_t kernel_block_end(const struct worker *worker, uint32_t index,
-                                         enum block_space space) {
+OS_ALWAYS_INLINE uintptr_t kernel_block_end(const struct worker *worker, uint32_t index,
+                                            enum block_space space) {
   const tsr_heap *heap = worker->heap;
   if (space == heap->spaces->copy.to.space) {
     return copy_space_block_end(&heap->spaces->copy, &worker->targets, index);
@@ -139,20 +510,19 @@ KERNEL_INLINE uintptr_t kernel_block_end(const struct worker *worker, uint32_t i
 }
 
 /* Whether an object in a flagged block of the copy space was reached and is here. */
-KERNEL_INLINE bool kernel_is_reached(const struct worker *worker, tsr_ref object,
-                                     enum block_space space) {
-  return space != worker->heap->spaces->copy.from_space || header_stays(header_load(object));
+OS_ALWAYS_INLINE bool kernel_is_reached(const struct worker *worker, tsr_ref object,
+                                        enum block_space space) {
+  return space == worker->heap->spaces->copy.to.space || header_stays(header_load(object));
 }
 
 /* Scans an object that was reached, and what it leads to. */
-KERNEL_COLD void kernel_rescan_object(struct worker *worker, tsr_ref object, kernel_visit *visit) {
-  if (header_is_leaf(header_load(object))) return;
-  kernel_scan(worker, object, 0, visit);
-  kernel_drain(worker, visit);
+OS_NEVER_INLINE void kernel_rescan_object(const kernel k, struct worker *worker, tsr_ref object) {
+  k.scan_other(worker, object, 0);
+  kernel_drain(k, worker);
 }
 
-KERNEL_COLD void kernel_rescan_copied(struct worker *worker, uint32_t index, enum block_space space,
-                                      kernel_visit *visit) {
+OS_NEVER_INLINE void kernel_rescan_copied(const kernel k, struct worker *worker, uint32_t index,
+                                          enum block_space space) {
   const tsr_heap *heap = worker->heap;
   uintptr_t at = block_map_start(&heap->blocks, index);
   for (;;) {
@@ -160,52 +530,57 @@ KERNEL_COLD void kernel_rescan_copied(struct worker *worker, uint32_t index, enu
     if (at >= kernel_block_end(worker, index, space)) return;
     tsr_ref object = (tsr_ref)at;
     at += object_walk_bytes(heap, object);
-    if (kernel_is_reached(worker, object, space)) kernel_rescan_object(worker, object, visit);
+    if (kernel_is_reached(worker, object, space)) kernel_rescan_object(k, worker, object);
   }
 }
 
-KERNEL_COLD void kernel_rescan_arena(struct worker *worker, uint32_t index, kernel_visit *visit) {
+OS_NEVER_INLINE void kernel_rescan_arena(const kernel k, struct worker *worker, uint32_t index) {
   const tsr_heap *heap = worker->heap;
   uintptr_t at = block_map_start(&heap->blocks, index);
   uintptr_t end = at + BLOCK_BYTES;
   for (; (at = arena_next_object(heap, at, end, true)) < end; at += TSR_GRANULE) {
-    kernel_rescan_object(worker, (tsr_ref)at, visit);
+    kernel_rescan_object(k, worker, (tsr_ref)at);
   }
 }
 
-KERNEL_COLD void kernel_rescan_block(struct worker *worker, uint32_t index, kernel_visit *visit) {
+OS_NEVER_INLINE void kernel_rescan_block(const kernel k, struct worker *worker, uint32_t index) {
   const tsr_heap *heap = worker->heap;
   enum block_space space = (enum block_space)block_map_spaces(&heap->blocks)[index];
   switch (space) {
   case BLOCK_LARGE:
-    kernel_rescan_object(worker, large_space_object(&heap->spaces->large, index), visit);
+    kernel_rescan_object(k, worker, large_space_object(&heap->spaces->large, index));
     return;
   case BLOCK_ARENA:
+  case BLOCK_MOVABLE:
   case BLOCK_SEALED:
-    kernel_rescan_arena(worker, index, visit);
+    kernel_rescan_arena(k, worker, index);
     return;
   default:
-    kernel_rescan_copied(worker, index, space, visit);
+    kernel_rescan_copied(k, worker, index, space);
     return;
   }
 }
 
-KERNEL_COLD void kernel_rescan(struct worker *worker, kernel_visit *visit) {
-  const block_map *map = &worker->heap->blocks;
-  for (uint32_t i = 0; i < block_map_extent(map); i++) {
-    block *b = block_map_at(map, i);
-    if ((b->flags & BLOCK_RESCAN) == 0) continue;
-    b->flags &= (uint8_t)~BLOCK_RESCAN;
-    kernel_rescan_block(worker, i, visit);
+static inline bool kernel_overflowed(struct team *team) {
+  bool overflowed = false;
+  for (uint32_t i = 0; i < team->active; i++) {
+    overflowed |= team_worker(team, i)->overflowed;
+    team_worker(team, i)->overflowed = false;
+    copy_space_flush(&team->heap->spaces->copy, &team_worker(team, i)->targets);
   }
+  return overflowed;
 }
 
-/* Traces everything reachable from what is queued. */
-KERNEL_INLINE void kernel_trace(struct worker *worker, kernel_visit *visit) {
-  kernel_drain(worker, visit);
-  while (worker->overflowed) {
-    worker->overflowed = false;
-    kernel_rescan(worker, visit);
+/* Walks the flagged blocks until none is left. By worker 0, when the others have ended their part; `k` is not shared. */
+OS_NEVER_INLINE void kernel_rescan(const kernel k, struct worker *worker) {
+  const block_map *map = &worker->heap->blocks;
+  while (kernel_overflowed(worker->heap->team)) {
+    for (uint32_t i = 0; i < block_map_extent(map); i++) {
+      block *b = block_map_at(map, i);
+      if (b->rescan == 0) continue;
+      b->rescan = 0;
+      kernel_rescan_block(k, worker, i);
+    }
   }
 }
 

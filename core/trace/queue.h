@@ -1,47 +1,105 @@
 /*
- * The mark queue: objects that were reached and not scanned yet, last in, first out.
+ * A worker's mark queue: what was reached and not scanned yet.
  *
- * Its memory is fixed when the heap is created and counts against the maximum. When it is full the entry
- * is dropped and its block flagged; flagged blocks are walked again when the queue is empty
- * [design: queue-overflow]. A long array is scanned in pieces: an entry may carry the position to
- * resume at, as a second word below the tagged first.
+ * It has two ends. The private one is a plain stack that only its worker touches. The shared one is a
+ * ring, from which every worker, its own too, takes by compare-and-swap. Work moves there from the bottom of
+ * the stack, the oldest entries, behind which most of the graph lies, and only while somebody is out of
+ * work, so a worker that traces alone uses no atomic read-modify-write (after the two-ended queues of
+ * Chase and Lev, Dynamic Circular Work-Stealing Deque, 2005; here the owner takes from the
+ * shared end like a thief, which spares it the fence).
+ *
+ * The stack's memory is its share of a budget that counts against the heap's maximum. When it is full the entry
+ * is dropped and its block flagged; flagged blocks are walked again when the queues are empty
+ * [design: queue-overflow].
+ *
+ * An entry is an object, or an object with a position to resume at: then three words, of which the first
+ * and the last are the tagged object, so that it can be taken from either end of the stack.
  */
 #ifndef CORE_TRACE_QUEUE_H
 #define CORE_TRACE_QUEUE_H
 
 #include "core/heap/heap.h"
 
+#define QUEUE_SHARED_ENTRIES 128u /* a power of two */
+
+typedef struct mark_entry {
+  uintptr_t object; /* 0: none. Tagged where there is a position */
+  uintptr_t position;
+} mark_entry;
+
+/* Written by its owner before `tail` passes it; thieves may read it while it is overwritten, and then fail. */
+typedef struct shared_entry {
+  os_atomic_word object, position;
+} shared_entry;
+
 typedef struct mark_queue {
-  memory_table table;
-  uintptr_t *top; /* next free entry */
-  uintptr_t *start, *end;
+  uintptr_t *start, *end;  /* its memory; between collections nobody's */
+  uintptr_t *bottom, *top; /* the private entries are [bottom, top) */
+  os_atomic_word head;     /* entries ever taken from the shared end: by compare-and-swap */
+  os_atomic_word tail;     /* entries ever moved there: by the owner */
+  shared_entry shared[QUEUE_SHARED_ENTRIES];
 } mark_queue;
 
-bool mark_queue_open(mark_queue *queue, tsr_heap *heap);
-void mark_queue_close(mark_queue *queue);
+#define QUEUE_RESUMES ((uintptr_t)1) /* tag of an object that has a position */
 
-#define MARK_QUEUE_RESUMES ((uintptr_t)1) /* tag of an entry that has a position below it */
+static inline bool mark_entry_resumes(mark_entry entry) {
+  return (entry.object & QUEUE_RESUMES) != 0;
+}
+
+static inline tsr_ref mark_entry_object(mark_entry entry) {
+  return (tsr_ref)(entry.object & ~QUEUE_RESUMES);
+}
+
+/* Gives the queue its memory for a collection; it is empty. */
+void mark_queue_reset(mark_queue *queue, void *memory, size_t bytes);
+
+/* ---- the private end ----------------------------------------------------------------------------- */
+
+/* Makes room by moving the entries down over what was shared. False: there is none. */
+bool mark_queue_close_up(mark_queue *queue, size_t words);
+
+OS_ALWAYS_INLINE bool mark_queue_has_room(mark_queue *queue, size_t words) {
+  return TSR_LIKELY((size_t)(queue->end - queue->top) >= words) ||
+         mark_queue_close_up(queue, words);
+}
 
 /* False: full, and nothing changed. */
-static inline bool mark_queue_push(mark_queue *queue, tsr_ref object) {
-  if (TSR_UNLIKELY(queue->top == queue->end)) return false;
+OS_ALWAYS_INLINE bool mark_queue_push(mark_queue *queue, tsr_ref object) {
+  if (!mark_queue_has_room(queue, 1)) return false;
   *queue->top++ = (uintptr_t)object;
   return true;
 }
 
 static inline bool mark_queue_push_resume(mark_queue *queue, tsr_ref object, size_t position) {
-  if (TSR_UNLIKELY(queue->end - queue->top < 2)) return false;
-  *queue->top++ = position;
-  *queue->top++ = (uintptr_t)object | MARK_QUEUE_RESUMES;
+  if (!mark_queue_has_room(queue, 3)) return false;
+  queue->top[0] = (uintptr_t)object | QUEUE_RESUMES;
+  queue->top[1] = position;
+  queue->top[2] = (uintptr_t)object | QUEUE_RESUMES;
+  queue->top += 3;
   return true;
 }
 
-/* NULL: empty. */
-static inline tsr_ref mark_queue_pop(mark_queue *queue, size_t *position) {
-  if (queue->top == queue->start) return NULL;
-  uintptr_t entry = *--queue->top;
-  *position = (entry & MARK_QUEUE_RESUMES) != 0 ? *--queue->top : 0;
-  return (tsr_ref)(entry & ~MARK_QUEUE_RESUMES);
+/* False: empty. */
+OS_ALWAYS_INLINE bool mark_queue_pop(mark_queue *queue, mark_entry *entry) {
+  if (queue->top == queue->bottom) return false;
+  entry->object = *--queue->top;
+  if (TSR_UNLIKELY(mark_entry_resumes(*entry))) {
+    entry->position = queue->top[-1];
+    queue->top -= 2;
+  }
+  return true;
 }
+
+/* ---- the shared end ------------------------------------------------------------------------------ */
+
+/* Moves half of the private entries, the oldest, to the shared end, unless something is there. Whether it moved any. */
+bool mark_queue_share(mark_queue *queue);
+
+static inline bool mark_queue_offers(const mark_queue *queue) {
+  return os_atomic_load_acquire(&queue->head) != os_atomic_load_acquire(&queue->tail);
+}
+
+/* Takes up to half of what `from` offers. Any worker; `to` is its own, and its stack is empty. */
+bool mark_queue_steal(mark_queue *to, mark_queue *from);
 
 #endif

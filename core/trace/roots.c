@@ -20,6 +20,7 @@
 typedef struct root_range {
   tsr_slot *first;
   size_t count;
+  tsr_root_kind kind;
   char name[ROOT_NAME_BYTES];
 } root_range;
 
@@ -214,8 +215,8 @@ static bool roots_make_room(tsr_heap *heap, void **table, size_t entry_bytes, si
   return true;
 }
 
-static tsr_status range_insert(tsr_heap *heap, tsr_slot *first, size_t count, const char *name,
-                               tsr_error *error) {
+static tsr_status range_insert(tsr_heap *heap, tsr_slot *first, size_t count, tsr_root_kind kind,
+                               const char *name, tsr_error *error) {
   struct roots *roots = heap->roots;
   size_t position = range_position(roots, first);
   const root_range *overlapped = range_overlapped(roots, position, first, count);
@@ -232,14 +233,27 @@ static tsr_status range_insert(tsr_heap *heap, tsr_slot *first, size_t count, co
   roots->ranges = table;
   root_range *place = &roots->ranges[position];
   memmove(place + 1, place, (roots->range_count - position) * sizeof *place);
-  *place = (root_range){.first = first, .count = count};
+  *place = (root_range){.first = first, .count = count, .kind = kind};
   if (name != NULL) strncpy(place->name, name, ROOT_NAME_BYTES - 1);
   roots->range_count++;
   return TSR_OK;
 }
 
-tsr_status roots_add_range(tsr_heap *heap, tsr_slot *first, size_t count, const char *name,
-                           tsr_error *error) {
+static tsr_status range_check_kind(const tsr_heap *heap, tsr_root_kind kind, tsr_error *error) {
+  if (kind == TSR_ROOT_PRECISE) return TSR_OK;
+  if (kind != TSR_ROOT_AMBIGUOUS) {
+    return error_set(error, TSR_INVALID_ARGUMENT, "%d is no kind of root range", (int)kind);
+  }
+  if ((heap->binding->needs & TSR_NEEDS_AMBIGUOUS_ROOTS) != 0) return TSR_OK;
+  return error_set(error, TSR_MISMATCH,
+                   "an ambiguous root range needs a binding that declares "
+                   "TSR_NEEDS_AMBIGUOUS_ROOTS; this one does not");
+}
+
+tsr_status roots_add_range(tsr_heap *heap, tsr_slot *first, size_t count, tsr_root_kind kind,
+                           const char *name, tsr_error *error) {
+  tsr_status status = range_check_kind(heap, kind, error);
+  if (status != TSR_OK) return status;
   if (first == NULL || (uintptr_t)first % sizeof(tsr_slot) != 0 || count == 0 ||
       count > (SIZE_MAX - (uintptr_t)first) / sizeof(tsr_slot)) {
     return error_set(error, TSR_INVALID_ARGUMENT,
@@ -247,7 +261,7 @@ tsr_status roots_add_range(tsr_heap *heap, tsr_slot *first, size_t count, const 
                      count, (void *)first);
   }
   os_mutex_lock(&heap->roots->lock);
-  tsr_status status = range_insert(heap, first, count, name, error);
+  status = range_insert(heap, first, count, kind, name, error);
   os_mutex_unlock(&heap->roots->lock);
   return status;
 }
@@ -265,6 +279,15 @@ tsr_status roots_remove_range(tsr_heap *heap, const tsr_slot *first, tsr_error *
   os_mutex_unlock(&roots->lock);
   if (found) return TSR_OK;
   return error_set(error, TSR_INVALID_ARGUMENT, "no root range begins at %p", (const void *)first);
+}
+
+static void ranges_visit(const struct roots *roots, tsr_visitor *visitor) {
+  for (size_t i = 0; i < roots->range_count; i++) {
+    const root_range *range = &roots->ranges[i];
+    if (range->kind == TSR_ROOT_AMBIGUOUS) continue;
+    visitor_name(visitor, "range", range->name);
+    visitor_visit(visitor, range->first, range->count);
+  }
 }
 
 /* ---- native stacks ----------------------------------------------------------------------------------- */
@@ -341,15 +364,26 @@ void roots_visit(tsr_heap *heap, tsr_visitor *visitor) {
   os_mutex_lock(&roots->lock);
   visitor_name(visitor, "handle", NULL);
   handles_visit(roots, visitor);
-  for (size_t i = 0; i < roots->range_count; i++) {
-    visitor_name(visitor, "range", roots->ranges[i].name);
-    visitor_visit(visitor, roots->ranges[i].first, roots->ranges[i].count);
-  }
+  ranges_visit(roots, visitor);
   for (size_t i = 0; i < roots->stack_count; i++)
     stack_visit(roots->stacks[i], visitor);
   os_mutex_unlock(&roots->lock);
   visitor_name(visitor, "slot of scan_heap_roots", NULL);
   if (heap->binding->scan_heap_roots != NULL) heap->binding->scan_heap_roots(heap->vm, visitor);
+}
+
+void roots_each_ambiguous(tsr_heap *heap,
+                          void (*visit)(void *context, uint64_t word, const char *name),
+                          void *context) {
+  struct roots *roots = heap->roots;
+  os_mutex_lock(&roots->lock);
+  for (size_t i = 0; i < roots->range_count; i++) {
+    const root_range *range = &roots->ranges[i];
+    if (range->kind != TSR_ROOT_AMBIGUOUS) continue;
+    for (size_t word = 0; word < range->count; word++)
+      visit(context, range->first[word].word, range->name);
+  }
+  os_mutex_unlock(&roots->lock);
 }
 
 void roots_visit_mutator(tsr_mutator *mutator, tsr_visitor *visitor) {

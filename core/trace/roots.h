@@ -1,6 +1,7 @@
 /*
  * Roots: global handles, registered ranges and native stacks of a heap, and the handle scopes of its
- * mutators. All of them are slots outside the heap.
+ * mutators. All of them are slots outside the heap, but for the words of ambiguous ranges, of which
+ * nobody knows whether they are slots, and which are only read.
  */
 #ifndef CORE_TRACE_ROOTS_H
 #define CORE_TRACE_ROOTS_H
@@ -33,15 +34,22 @@ void roots_close(tsr_heap *heap);
 
 tsr_slot *roots_handle_new(tsr_heap *heap, uint64_t word, tsr_error *error);
 tsr_status roots_handle_free(tsr_heap *heap, tsr_slot *handle, tsr_error *error);
-tsr_status roots_add_range(tsr_heap *heap, tsr_slot *first, size_t count, const char *name,
-                           tsr_error *error);
+/* TSR_MISMATCH: an ambiguous range, and the binding does not declare that it has some. */
+tsr_status roots_add_range(tsr_heap *heap, tsr_slot *first, size_t count, tsr_root_kind kind,
+                           const char *name, tsr_error *error);
 tsr_status roots_remove_range(tsr_heap *heap, const tsr_slot *first, tsr_error *error);
 tsr_status roots_add_stack(tsr_heap *heap, tsr_native_stack *stack, tsr_error *error);
 tsr_status roots_remove_stack(tsr_heap *heap, const tsr_native_stack *stack, tsr_error *error);
 
-/* Shows every root that belongs to no mutator, or those of one. World stopped. */
+/* Shows every precise root that belongs to no mutator, or those of one. World stopped. */
 void roots_visit(tsr_heap *heap, tsr_visitor *visitor);
 void roots_visit_mutator(tsr_mutator *mutator, tsr_visitor *visitor);
+
+/* Shows every word of the ambiguous ranges, with the range's name. World stopped; `visit` may not come back
+   to the roots. */
+void roots_each_ambiguous(tsr_heap *heap,
+                          void (*visit)(void *context, uint64_t word, const char *name),
+                          void *context);
 
 /* After a collection has visited them: every native stack is clean up to its top. */
 void roots_clean_stacks(tsr_heap *heap);

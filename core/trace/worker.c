@@ -1,29 +1,45 @@
 /*
- * Opening and resetting workers.
+ * What workers do rarely.
  */
 #include "core/trace/worker.h"
 
-bool worker_open(struct worker *worker, tsr_heap *heap) {
-  worker->heap = heap;
-  worker_reset(worker);
-  return mark_queue_open(&worker->queue, heap);
-}
-
-void worker_close(struct worker *worker) {
-  mark_queue_close(&worker->queue);
-}
+#include "core/trace/team.h"
 
 void worker_reset(struct worker *worker) {
   static const copy_target none = {.block = BLOCK_NONE};
   worker->overflowed = false;
   worker->live_bytes = 0;
+  worker->cpu_ns = 0;
   worker->targets = (copy_buffer){.main = none, .overflow = none};
+}
+
+void worker_overflow(struct worker *worker, tsr_ref object) {
+  const block_map *map = &worker->heap->blocks;
+  os_atomic8_set(&block_map_at(map, block_map_index(map, (uintptr_t)object))->rescan);
+  worker->overflowed = true;
+}
+
+bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_space space,
+                          bool shared) {
+  tsr_heap *heap = worker->heap;
+  if (space == BLOCK_SEALED) {
+    if (!arena_reach(heap, object, shared)) return false;
+  } else if (space != BLOCK_LARGE || !large_space_reach(&heap->spaces->large, object, shared)) {
+    return false;
+  }
+  if (header_is_leaf(header_load(object))) return false;
+  if (seal_is_to_open(heap, object)) {
+    os_mutex_lock(&heap->team->lock);
+    seal_open_reached(heap, object);
+    os_mutex_unlock(&heap->team->lock);
+  }
+  return true;
 }
 
 static void worker_reach_one(void *context, tsr_ref object) {
   struct worker *worker = context;
   const tsr_heap *heap = worker->heap;
-  worker_reach_staying(worker, object, block_map_space_of(&heap->blocks, (uintptr_t)object));
+  worker_reach_staying(worker, object, block_map_space_of(&heap->blocks, (uintptr_t)object), false);
 }
 
 void worker_reach_immortal(struct worker *worker) {

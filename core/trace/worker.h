@@ -1,6 +1,5 @@
 /*
- * A worker: what one collecting thread needs to trace. This version has one; the tracing code
- * touches no other state, so that more can work side by side.
+ * A worker: what one collecting thread needs to trace. What several share is in the team (core/trace/team.h).
  */
 #ifndef CORE_TRACE_WORKER_H
 #define CORE_TRACE_WORKER_H
@@ -10,53 +9,51 @@
 #include "core/trace/queue.h"
 
 #define WORKER_SCAN_SLOTS 256
+#define WORKER_OBJECTS    32u /* powers of two */
+#define WORKER_EDGES      32u
 
 struct worker {
   tsr_heap *heap;
+  uint32_t index;  /* 0: the thread that collects */
+  bool overflowed; /* some block is flagged for another walk */
   mark_queue queue;
-  bool overflowed;     /* some block is flagged for another walk */
   copy_buffer targets; /* where it copies to */
-  size_t live_bytes;   /* of everything that was reached; set by the release phase */
+  size_t live_bytes;   /* of what it counted in this collection */
+  uint64_t cpu_ns;     /* that its thread has spent on this collection */
+  /* What waits while something is fetched into the cache (core/trace/kernel.h). */
+  uintptr_t objects[WORKER_OBJECTS];       /* to be scanned; 0: none */
+  uintptr_t edges[WORKER_EDGES];           /* to be visited; 0: none */
+  uint32_t next_object, next_edge;         /* places of the oldest, modulo the size */
   tsr_slot *scan_slots[WORKER_SCAN_SLOTS]; /* what custom layouts report into */
 };
 
-bool worker_open(struct worker *worker, tsr_heap *heap);
-void worker_close(struct worker *worker);
 /* Ready for another collection. */
 void worker_reset(struct worker *worker);
 
 /* An entry found no room: its block will be walked again. */
-static inline void worker_overflow(struct worker *worker, tsr_ref object) {
-  const block_map *map = &worker->heap->blocks;
-  block_map_at(map, block_map_index(map, (uintptr_t)object))->flags |= BLOCK_RESCAN;
-  worker->overflowed = true;
-}
+void worker_overflow(struct worker *worker, tsr_ref object);
 
 /* Queues an object that was reached for the first time. */
-static inline void worker_enqueue(struct worker *worker, tsr_ref object) {
+OS_ALWAYS_INLINE void worker_enqueue(struct worker *worker, tsr_ref object) {
   if (TSR_UNLIKELY(!mark_queue_push(&worker->queue, object))) worker_overflow(worker, object);
 }
 
+/* Reaches an object of the large space, or one that may be sealed: opens what is sealed, for its slots will
+   be written. Whether it is to be queued: a leaf is not. */
+bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_space space,
+                          bool shared);
+
 /*
- * Reaches an object that stays where it is, in a block of `space`: marks it, and queues it unless it is a
- * leaf. The same in every plan. What is sealed is opened: its slots will be written.
+ * Reaches an object that stays where it is while the trace runs, in a block of `space`: marks it, and queues it. The same in every
+ * plan. It is not looked at before it is scanned, so that whoever marks it need not wait for it.
  */
-static inline void worker_reach_staying(struct worker *worker, tsr_ref object,
-                                        enum block_space space) {
-  tsr_heap *heap = worker->heap;
-  switch (space) {
-  case BLOCK_ARENA:
-  case BLOCK_SEALED:
-    if (!arena_reach(heap, object)) return;
-    break;
-  case BLOCK_LARGE:
-    if (!large_space_reach(&heap->spaces->large, object)) return;
-    break;
-  default:
+OS_ALWAYS_INLINE void worker_reach_staying(struct worker *worker, tsr_ref object,
+                                           enum block_space space, bool shared) {
+  if (TSR_LIKELY(space == BLOCK_ARENA || space == BLOCK_MOVABLE)) {
+    if (!arena_reach(worker->heap, object, shared)) return;
+  } else if (!worker_reach_special(worker, object, space, shared)) {
     return;
   }
-  if (header_is_leaf(header_load(object))) return;
-  if (space != BLOCK_ARENA) seal_open_reached(heap, object);
   worker_enqueue(worker, object);
 }
 

@@ -225,6 +225,7 @@ static void walk_block(struct verifier *v, uint32_t index, enum block_space spac
   memset(object_bits_of(v->seen, index), 0, BLOCK_BIT_WORDS * sizeof(uint64_t));
   switch (space) {
   case BLOCK_ARENA:
+  case BLOCK_MOVABLE:
   case BLOCK_SEALED:
     walk_arena(v, index);
     return;
@@ -302,6 +303,17 @@ static void visit_slot(struct verifier *v, reached from, uint64_t parent, const 
                      .parent = parent,
                      .root = root ? from.root : NULL,
                      .name = root ? from.name : NULL});
+}
+
+void verifier_visit_object(struct verifier *v, tsr_ref object, const char *root) {
+  const tsr_slot slot = {.word = (uint64_t)(uintptr_t)object};
+  const char *fault = reference_fault(v, (uintptr_t)object);
+  if (fault != NULL) {
+    fault_in_slot(v, (reached){.parent = REACHED_FROM_ROOT, .root = root}, &slot, fault);
+    v->slot = NULL;
+    return;
+  }
+  reach(v, (reached){.object = object, .parent = REACHED_FROM_ROOT, .root = root});
 }
 
 void verifier_visit_roots(tsr_visitor *visitor, tsr_slot *first, size_t count) {

@@ -27,6 +27,8 @@ void verifier_close(tsr_heap *heap);
 /* Walks the blocks. */
 void verifier_begin(struct verifier *verifier);
 /* Takes roots, between beginning and end. */
+/* An object that is a root by itself. */
+void verifier_visit_object(struct verifier *v, tsr_ref object, const char *root);
 void verifier_visit_roots(tsr_visitor *visitor, tsr_slot *first, size_t count);
 /* Follows them to the end. TSR_CORRUPT with the first fault; TSR_OUT_OF_MEMORY: not all was verified. */
 tsr_status verifier_end(struct verifier *verifier, tsr_error *error);

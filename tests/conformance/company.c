@@ -69,13 +69,16 @@ static void member_fails(member *self, const char *what) {
 
 /* ---- words under any reference rule ---------------------------------------------------------- */
 
-static uint64_t word_of(const member *self, tsr_ref object) {
-  const tsr_reference_rule *rule = &self->company->vm->binding.references;
+static uint64_t word_under(const tsr_reference_rule *rule, tsr_ref object) {
   uint64_t word = vm_word(object) + rule->bias;
   for (unsigned tag = 1; tag < 8 && (rule->low_tags & 1u) == 0; tag++) {
     if ((rule->low_tags >> tag & 1u) != 0) return word | tag;
   }
   return rule->high_shift == 0 ? word : word | rule->high_first << rule->high_shift;
+}
+
+static uint64_t word_of(const member *self, tsr_ref object) {
+  return word_under(&self->company->vm->binding.references, object);
 }
 
 static tsr_ref ref_of(const member *self, uint64_t word) {
@@ -279,14 +282,50 @@ static void *member_main(void *arg) {
   return NULL;
 }
 
-/* ---- the company ----------------------------------------------------------------------------- */
+/* ---- ballast --------------------------------------------------------------------------------- */
 
-bool company_fits(const testvm *vm) {
+/* Enough that where one was a block is no longer densely filled. */
+#define BALLAST_BYTES (4 * KIB)
+
+static bool objects_fit(const testvm *vm) {
   const tsr_binding *standard = vm_standard_binding();
   const tsr_binding *own = &vm->binding;
   return own->layouts == standard->layouts && own->layout_count == standard->layout_count &&
-         own->layout_source.kind == TSR_LAYOUT_IN_HEADER && own->layout_source.mask == 0 &&
-         own->stop_all_mutators == NULL && (own->does & TSR_DOES_SAFEPOINTS) != 0;
+         own->layout_source.kind == TSR_LAYOUT_IN_HEADER && own->layout_source.mask == 0;
+}
+
+void company_lay_ballast(testvm *vm) {
+  if (!vm_collects || vm->alone || !objects_fit(vm)) return;
+  tsr_mutator *m = tsr_bind_mutator(vm->heap, vm->ballast, NULL);
+  ck_assert_ptr_nonnull(m);
+  for (unsigned i = 0; i < VM_BALLAST; i++) {
+    void *memory = tsr_alloc_with(m, BALLAST_BYTES, TSR_OBJECT_ALIGN, 0, TSR_DEFAULT,
+                                  TSR_ALLOC_NO_COLLECT, NULL);
+    if (memory == NULL) break; /* a very small heap */
+    vm_init_object(memory, BYTES, 0, BALLAST_BYTES - vm_size(BYTES, 0));
+    vm_slot((tsr_ref)memory, 0)->word |= MARK;
+    vm->ballast[i].word = word_under(&vm->binding.references, (tsr_ref)memory);
+  }
+  ck_assert_int_eq(tsr_unbind_mutator(m, NULL), TSR_OK);
+  ck_assert_int_eq(
+      tsr_root_add(vm->heap, vm->ballast, VM_BALLAST, TSR_ROOT_PRECISE, "ballast", NULL), TSR_OK);
+  vm->ballast[0].word = 0;
+  vm->ballast_gone = 1;
+  vm->had_company = true;
+}
+
+/* After the 1st, 2nd, 4th, 7th, 11th, ... collection, so that it lasts for some hundreds. */
+void company_drop_ballast(testvm *vm) {
+  unsigned gone = vm->ballast_gone;
+  if (gone == 0 || gone == VM_BALLAST || vm->ended <= gone * (gone - 1) / 2) return;
+  vm->ballast[vm->ballast_gone++].word = 0;
+}
+
+/* ---- the company ----------------------------------------------------------------------------- */
+
+bool company_fits(const testvm *vm) {
+  return objects_fit(vm) && vm->binding.stop_all_mutators == NULL &&
+         (vm->binding.does & TSR_DOES_SAFEPOINTS) != 0;
 }
 
 bool company_owns(tsr_ref object) {

@@ -11,6 +11,10 @@
  *
  * Not every heap can have company, see company_fits(); and a test that counts mutators or bytes, or
  * that fills its heap to the brim, declares itself alone with vm_alone().
+ *
+ * Ballast comes with and without other mutators: some objects at the very bottom of the heap, of which
+ * one goes after most collections. Where survivors slide down, they have to have room to slide into,
+ * else nothing moves, and a test of what is updated tests nothing. It is marked like company's objects.
  */
 #ifndef CONFORMANCE_COMPANY_H
 #define CONFORMANCE_COMPANY_H
@@ -20,6 +24,11 @@
 #define COMPANY_FAILURE_BYTES 384
 
 typedef struct company company;
+
+/* Lays ballast into a new heap, if the plan collects and the heap's objects are ones that company can deal with. */
+void company_lay_ballast(testvm *vm);
+/* A collection has ended, the world is still stopped: the next piece may go. */
+void company_drop_ballast(testvm *vm);
 
 /* Whether the heap's objects and threads are ones that company can deal with. */
 bool company_fits(const testvm *vm);

@@ -135,9 +135,10 @@ START_TEST(every_placement_and_flag_is_accepted) {
 END_TEST
 
 /* Each by name, and nothing changes. */
-static void unsupported(tsr_status status, tsr_error *error, const char *name) {
-  ck_assert_int_eq(status, TSR_UNSUPPORTED);
-  ck_assert_int_eq(error->status, TSR_UNSUPPORTED);
+static void refused_by_name(tsr_status status, tsr_status wanted, tsr_error *error,
+                            const char *name) {
+  ck_assert_int_eq(status, wanted);
+  ck_assert_int_eq(error->status, wanted);
   ck_assert_msg(vm_says(error->message, name), "%s: %s", name, error->message);
   *error = (tsr_error){0};
   unchanged();
@@ -145,19 +146,40 @@ static void unsupported(tsr_status status, tsr_error *error, const char *name) {
 
 START_TEST(mechanisms_of_later_versions) {
   start();
-  tsr_ref object = vm_ref(list->word);
   tsr_error error = {0};
-  unsupported(tsr_pin(vm.m, object, &error), &error, "pin");
-  unsupported(tsr_unpin(vm.m, object, &error), &error, "pin");
-  tsr_slot ambiguous[2] = {{0}};
-  unsupported(tsr_root_add(vm.heap, ambiguous, 2, TSR_ROOT_AMBIGUOUS, NULL, &error), &error,
-              "ambiguous");
   ck_assert_ptr_null(tsr_handle_new(vm.heap, list->word, TSR_WEAK, &error));
-  unsupported(error.status, &error, "weak");
+  refused_by_name(error.status, TSR_UNSUPPORTED, &error, "weak");
   tsr_layout weak = {TSR_LAYOUT_INIT, .name = "reference", .kind = TSR_LAYOUT_WEAK,
                      .fixed_bytes = 24, .fixed_refs = 2};
   ck_assert_uint_eq(tsr_layout_register(vm.heap, &weak, &error), 0);
-  unsupported(error.status, &error, "weak");
+  refused_by_name(error.status, TSR_UNSUPPORTED, &error, "weak");
+  stop();
+}
+END_TEST
+
+/* What the binding would have to declare first. */
+START_TEST(mechanisms_that_the_binding_has_not_declared) {
+  start();
+  tsr_error error = {0};
+  tsr_slot ambiguous[2] = {{0}};
+  tsr_status status = tsr_root_add(vm.heap, ambiguous, 2, TSR_ROOT_AMBIGUOUS, NULL, &error);
+  refused_by_name(status, TSR_MISMATCH, &error, "TSR_NEEDS_AMBIGUOUS_ROOTS");
+  ck_assert_ptr_null(tsr_object_of(vm.m, vm_ref(list->word), &error));
+  refused_by_name(error.status, TSR_MISMATCH, &error, "TSR_NEEDS_INTERIOR_POINTERS");
+  stop();
+}
+END_TEST
+
+START_TEST(pins_of_nothing_and_of_too_little) {
+  start();
+  tsr_error error = {0};
+  tsr_ref object = vm_ref(list->word);
+  refused_by_name(tsr_unpin(vm.m, object, &error), TSR_INVALID_ARGUMENT, &error, "pin");
+  refused_by_name(tsr_unpin(vm.m, NULL, &error), TSR_INVALID_ARGUMENT, &error, "pin");
+  refused_by_name(tsr_pin(vm.m, NULL, &error), TSR_INVALID_ARGUMENT, &error, "tsr_pin");
+  refused_by_name(tsr_pin_once(vm.m, NULL, &error), TSR_INVALID_ARGUMENT, &error, "tsr_pin_once");
+  tsr_ref inside = (tsr_ref)(list->word + 4);
+  refused_by_name(tsr_pin(vm.m, inside, &error), TSR_INVALID_ARGUMENT, &error, "tsr_pin");
   stop();
 }
 END_TEST
@@ -333,6 +355,8 @@ static void add(TCase *tests) {
   tcase_add_test(tests, unknown_semantics);
   tcase_add_test(tests, every_placement_and_flag_is_accepted);
   tcase_add_test(tests, mechanisms_of_later_versions);
+  tcase_add_test(tests, mechanisms_that_the_binding_has_not_declared);
+  tcase_add_test(tests, pins_of_nothing_and_of_too_little);
   tcase_add_test(tests, a_pair_serves_one_placement);
   tcase_add_test(tests, post_alloc_checks_the_object);
   tcase_add_test(tests, foreign_pointers);

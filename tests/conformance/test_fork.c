@@ -8,7 +8,8 @@
  * them whole again.
  *
  * "Forgotten, not touched": mutators and pairs that the VM keeps in memory of its own lie in pages
- * that the child makes inaccessible before it calls tsr_fork_child(). Children start no threads.
+ * that the child makes inaccessible before it calls tsr_fork_child(). Children start no threads but those
+ * that collect for them.
  */
 #include "own_threads.h"
 
@@ -798,6 +799,156 @@ START_TEST(children_find_every_lock_free) {
 }
 END_TEST
 
+/* ---- threads that collect ----------------------------------------------------------------------- */
+
+#define FORKS_WITH_WORKERS 50
+
+#ifdef TSR_THREAD_SANITIZER
+/* A child of several threads may start its own, though what these do is no longer watched. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
+  return "die_after_fork=0";
+}
+#endif
+
+/* What parent and children keep and check: the root of a graph of all placements. */
+typedef struct kept {
+  testvm vm;
+  tsr_slot *chains[CHAINS], *tree;
+  pthread_t collectors[3];
+  atomic_bool ending;
+  atomic_uint collected; /* by the other mutators */
+  const char *_Atomic failure;
+} kept;
+
+static bool kept_holds(kept *k) {
+  for (unsigned i = 0; i < CHAINS; i++) {
+    if (!chain_holds(k->vm.m, k->chains[i]->word)) return false;
+  }
+  return vm_tree_holds(k->vm.m, k->tree->word, 12);
+}
+
+static void kept_open(kept *k) {
+  memset(k, 0, sizeof *k);
+  alarm(WATCHDOG_S);
+  vm_init_calm(&k->vm);
+  vm_alone(&k->vm); /* the children's heap is to be destroyed */
+  vm_pin(&k->vm, "heap_max", "64M");
+  vm_pin(&k->vm, "threads", "4");
+  vm_start(&k->vm);
+  for (unsigned i = 0; i < CHAINS; i++) {
+    k->chains[i] = tsr_handle_new(k->vm.heap, 0, TSR_STRONG, NULL);
+    for (uint64_t n = 0; n < CHAIN_LENGTH; n++) {
+      ck_assert(push_link(k->vm.m, k->chains[i], n, (tsr_semantics)(n % TSR_PLACEMENTS),
+                          (tsr_semantics)(i % TSR_PLACEMENTS)));
+    }
+  }
+  k->tree = tsr_handle_new(k->vm.heap, 0, TSR_STRONG, NULL);
+  ck_assert(k->tree != NULL && vm_tree(k->vm.m, k->tree, 12));
+}
+
+/* Garbage, a collection by four workers, and everything is as it was. */
+static bool collects_with_workers(kept *k) {
+  for (unsigned i = 0; i < 20; i++) {
+    if (make(k->vm.m, BYTES, 7, 3000, TSR_DEFAULT) == NULL) return false;
+  }
+  tsr_status status = tsr_collect(k->vm.m, NULL);
+  if (!vm_collects) return status == TSR_UNSUPPORTED && kept_holds(k);
+  return status == TSR_OK && k->vm.last_collection.workers == 4 && kept_holds(k);
+}
+
+/* The child's workers are threads of its own, which end with its heap. */
+static _Noreturn void child_uses_workers(kept *k) {
+  alarm(WATCHDOG_S);
+  tsr_fork_child(k->vm.m);
+  CHILD(kept_holds(k));
+  for (unsigned i = 0; i < 3; i++)
+    CHILD(collects_with_workers(k));
+  child_verifies(k->vm.m);
+  CHILD(vm_tree(k->vm.m, k->tree, 12) && collects_with_workers(k));
+  CHILD(tsr_unbind_mutator(k->vm.m, NULL) == TSR_OK);
+  CHILD(tsr_heap_destroy(k->vm.heap, NULL) == TSR_OK);
+  _exit(EXIT_SUCCESS);
+}
+
+/* Parent and child go on side by side. */
+static void fork_and_collect(kept *k, bool collects_before) {
+  if (collects_before) ck_assert(collects_with_workers(k));
+  ck_assert_int_eq(tsr_fork_prepare(k->vm.m, NULL), TSR_OK);
+  fflush(NULL);
+  pid_t child = fork();
+  if (child == 0) child_uses_workers(k);
+  tsr_fork_parent(k->vm.m);
+  ck_assert_int_gt(child, 0);
+  ck_assert(collects_with_workers(k));
+  tsr_enter_native(k->vm.m);
+  int ended = 0;
+  while (waitpid(child, &ended, 0) < 0)
+    ck_assert_int_eq(errno, EINTR);
+  tsr_leave_native(k->vm.m);
+  ck_assert_msg(WIFEXITED(ended) && WEXITSTATUS(ended) == EXIT_SUCCESS, "child: %x",
+                (unsigned)ended);
+  ck_assert(kept_holds(k));
+}
+
+START_TEST(fifty_children_with_workers_of_their_own) {
+  static kept k;
+  kept_open(&k);
+  for (unsigned i = 0; i < FORKS_WITH_WORKERS; i++)
+    fork_and_collect(&k, i % 5 != 0);
+  if (vm_collects) ck_assert_uint_ge(k.vm.ended, FORKS_WITH_WORKERS);
+  vm_stop(&k.vm);
+}
+END_TEST
+
+/* Another mutator that does little but collect. */
+static void *collector_main(void *arg) {
+  kept *k = arg;
+  int identity;
+  tsr_mutator *m = tsr_bind_mutator(k->vm.heap, &identity, NULL);
+  if (m == NULL) {
+    k->failure = "bind";
+    return NULL;
+  }
+  tsr_scope scope;
+  tsr_scope_open(m, &scope);
+  tsr_slot *list = tsr_local(m, 0);
+  if (!vm_list(m, list, 500, 3)) k->failure = "a list";
+  while (!atomic_load(&k->ending) && k->failure == NULL) {
+    tsr_status status = tsr_collect(m, NULL);
+    if (status != (vm_collects ? TSR_OK : TSR_UNSUPPORTED)) k->failure = "tsr_collect";
+    if (!vm_list_holds(m, list->word, 500, 3)) k->failure = "a list is torn";
+    atomic_fetch_add(&k->collected, 1);
+    tsr_safepoint(m);
+  }
+  tsr_scope_close(m, &scope);
+  if (tsr_unbind_mutator(m, NULL) != TSR_OK) k->failure = "unbind";
+  return NULL;
+}
+
+START_TEST(children_of_a_process_in_which_others_collect) {
+  static kept k;
+  kept_open(&k);
+  for (unsigned i = 0; i < 3; i++)
+    ck_assert_int_eq(pthread_create(&k.collectors[i], NULL, collector_main, &k), 0);
+  for (unsigned i = 0; i < FORKS_WITH_WORKERS; i++) {
+    unsigned before = atomic_load(&k.collected);
+    tsr_enter_native(k.vm.m);
+    while (atomic_load(&k.collected) < before + 3 && k.failure == NULL)
+      wait_a_little();
+    tsr_leave_native(k.vm.m);
+    fork_and_collect(&k, false);
+  }
+  atomic_store(&k.ending, true);
+  tsr_enter_native(k.vm.m);
+  for (unsigned i = 0; i < 3; i++)
+    pthread_join(k.collectors[i], NULL);
+  tsr_leave_native(k.vm.m);
+  ck_assert_msg(k.failure == NULL, "%s", k.failure);
+  vm_stop(&k.vm);
+}
+END_TEST
+
 /* ---- several heaps ------------------------------------------------------------------------------ */
 
 /* One call for each heap that the child shall use; what was prepared last goes on first, as the
@@ -842,6 +993,8 @@ static void add(TCase *tests) {
   tcase_add_test(tests, prepare_alone_is_no_collection);
   tcase_add_test(tests, prepare_is_refused_in_native_code);
   tcase_add_test(tests, children_find_every_lock_free);
+  tcase_add_test(tests, fifty_children_with_workers_of_their_own);
+  tcase_add_test(tests, children_of_a_process_in_which_others_collect);
   tcase_add_test(tests, two_heaps_are_prepared_each);
   /* Every plan that collects needs safepoints. */
   if (!vm_collects) tcase_add_test(tests, prepare_needs_mutators_that_can_be_stopped);

@@ -189,14 +189,19 @@ END_TEST
 
 /* ---- sources ------------------------------------------------------------------------------- */
 
+static void expect_move(uint64_t from, uint64_t to) {
+  tsr_facts facts;
+  tsr_heap_facts(vm.heap, &facts);
+  ck_assert((from != to) == (facts.moves_objects != 0));
+}
+
 typedef struct vm_type {
   uint64_t name;
   uint32_t other, index;
 } vm_type;
 
 /* A chain of `n` objects of 3 words: header, type, link; `init` writes the first two. */
-static void run_chain(unsigned n, void (*init)(uint64_t *words, unsigned i)) {
-  tsr_slot *head = tsr_local(vm.m, 0);
+static void build_chain(tsr_slot *head, unsigned n, void (*init)(uint64_t *words, unsigned i)) {
   for (unsigned i = 0; i < n; i++) {
     uint64_t *words = tsr_alloc(vm.m, 24, 8, 0, TSR_DEFAULT);
     ck_assert_ptr_nonnull(words);
@@ -205,8 +210,19 @@ static void run_chain(unsigned n, void (*init)(uint64_t *words, unsigned i)) {
     vm_set(vm.m, (tsr_ref)(void *)words, 2, head->word);
     head->word = vm_word(words);
   }
+}
+
+/* A chain above another one, which goes so that it may slide. */
+static void run_chain(unsigned n, void (*init)(uint64_t *words, unsigned i)) {
+  tsr_slot *below = tsr_local(vm.m, 0);
+  tsr_slot *head = tsr_local(vm.m, 0);
+  build_chain(below, n, init);
+  build_chain(head, n, init);
+  below->word = 0;
+  uint64_t where = head->word;
   for (unsigned round = 0; round < 3; round++) {
     vm_collect(&vm);
+    if (round == 0) expect_move(where, head->word);
     uint64_t word = head->word;
     for (unsigned i = n; i-- > 0; word = vm_get(vm.m, vm_ref(word), 2)) {
       uint64_t expected[2];

@@ -181,7 +181,7 @@ static void allocate_much(vm_thread *self) {
   tsr_slot *head = tsr_local(self->m, 0);
   tsr_bump_pointer cached;
   EXPECT(self, tsr_register_bump_pointer(self->m, &cached, NULL) == TSR_OK);
-  unsigned lists = vm_collects ? 40 : 1;
+  unsigned lists = vm_collects ? (vm_stress == NULL ? 40 : 10) : 1;
   for (unsigned list = 0; list < lists; list++) {
     head->word = 0;
     for (uint64_t n = 0; n < 5000; n++) {

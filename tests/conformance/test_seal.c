@@ -197,7 +197,8 @@ START_TEST(references_in_sealed_objects_stay_up_to_date) {
     vm_garbage(vm.m, 100 * KIB);
     vm_collect(&vm);
     uint64_t after = vm_get(vm.m, vm_ref(roots[0].word), 2);
-    if (vm_is("semispace")) ck_assert_msg(before != after, "nothing moved: the test is empty");
+    bool moves = round == 0 ? facts.moves_objects != 0 : vm_is("semispace");
+    ck_assert_msg(!moves || before != after, "nothing moved: the test is empty");
     if (!facts.moves_objects) ck_assert_uint_eq(before, after);
     for (unsigned i = 0; i < made; i++) {
       tsr_ref object = vm_ref(roots[i].word);

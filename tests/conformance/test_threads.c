@@ -33,7 +33,7 @@ static void build_and_check(vm_thread *self) {
 START_TEST(threads_allocate_together) {
   testvm vm;
   vm_init(&vm);
-  vm_pin(&vm, "heap_max", "16M");
+  vm_pin(&vm, "heap_max", vm_collects ? "8M" : "16M");
   vm_start(&vm);
   vm_threads(&vm, 8, build_and_check, NULL);
   ck_assert(!vm_collects || vm_stress != NULL || vm.ended > 0);

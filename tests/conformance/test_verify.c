@@ -276,18 +276,21 @@ static void slot_of_a_sealed(scene *s, const fault *f) {
   s->place = NULL; /* cannot be mended */
 }
 
+/* The pair lies below, so that nothing slides to where the object was. */
 static void slot_to_a_freed_object(scene *s, const fault *f) {
+  rooted_pair(s);
   uint64_t freed = vm_word(kept_object(s, f->kind, f->count, f->semantics));
   s->range[0].word = 0;
-  rooted_pair(s);
   vm_collect(&s->vm);
   tsr_ref pair = vm_ref(s->handle->word);
   expect_object(s, pair, "pair", 24);
   break_slot(s, pair, 1, freed);
 }
 
-/* The object lives, but the variable that held it before the collection was no root. */
+/* The object lives, but the variable that held it before the collection was no root. There is garbage below
+   for it to slide into. */
 static void slot_to_where_an_object_was(scene *s, const fault *f) {
+  vm_garbage(s->m, 8 * KIB);
   uint64_t unregistered = vm_word(kept_object(s, f->kind, f->count, f->semantics));
   rooted_pair(s);
   vm_collect(&s->vm);
@@ -297,10 +300,20 @@ static void slot_to_where_an_object_was(scene *s, const fault *f) {
   break_slot(s, pair, 2, unregistered);
 }
 
+/* What has no header when its buffer is taken back is no object for good, so a safepoint takes it before. */
 static void header(scene *s, const fault *f) {
+  tsr_ref object = kept_object(s, f->kind, f->count, f->semantics);
+  if (f->word == 0) ck_assert_int_eq(tsr_heap_verify(s->m, NULL), TSR_OK);
+  expect(s, "%zx", (size_t)(uintptr_t)object);
+  break_word(s, object, f->word);
+}
+
+/* Without that safepoint. */
+static void header_in_a_buffer(scene *s, const fault *f) {
   tsr_ref object = kept_object(s, f->kind, f->count, f->semantics);
   expect(s, "%zx", (size_t)(uintptr_t)object);
   break_word(s, object, f->word);
+  s->place = NULL; /* cannot be mended */
 }
 
 static void length(scene *s, const fault *f) {
@@ -413,6 +426,8 @@ static const fault faults[] = {
     {"header of a large object", header, PAIR, 0, TSR_LARGE, 0, HEADER(999, 7), ANY_PLAN},
     {"header of a non-moving object", header, PAIR, 0, TSR_NON_MOVING, 0, HEADER(999, 7), ANY_PLAN},
     {"header of an immortal object", header, PAIR, 0, TSR_IMMORTAL, 0, HEADER(0, 7), ANY_PLAN},
+    {"header of zero in a buffer", header_in_a_buffer, PAIR, 0, TSR_DEFAULT, 0, 0, ANY_PLAN},
+    {"header in an immortal buffer", header_in_a_buffer, PAIR, 0, TSR_IMMORTAL, 0, 0, ANY_PLAN},
 
     {"length past the block", length, BYTES, 200, TSR_DEFAULT, 0, MIB, ANY_PLAN},
     {"length past the run", length, BYTES, 100 * KIB, TSR_DEFAULT, 0, MIB, ANY_PLAN},

@@ -13,6 +13,7 @@ const char *vm_plan;
 bool vm_collects;
 const char *vm_stress;
 bool vm_verifies;
+const char *vm_workers;
 unsigned vm_mutators;
 
 /* ---- the binding --------------------------------------------------------------------------- */
@@ -75,6 +76,7 @@ static void on_collection_ended(void *data, const tsr_collection *collection) {
   testvm *vm = data;
   vm->last_collection = *collection;
   atomic_fetch_add(&vm->ended, 1);
+  company_drop_ballast(vm);
 }
 
 static void on_heap_roots(void *data, tsr_visitor *visitor) {
@@ -111,8 +113,10 @@ const tsr_binding *vm_standard_binding(void) {
 static void take_environment(void) {
   const char *stress = getenv("TESSERA_STRESS");
   const char *verify = getenv("TESSERA_VERIFY");
+  const char *workers = getenv("TESSERA_THREADS");
   const char *mutators = getenv("TESSERA_TEST_MUTATORS");
   vm_stress = stress != NULL ? strdup(stress) : NULL;
+  vm_workers = workers != NULL ? strdup(workers) : NULL;
   vm_verifies = verify != NULL && strcmp(verify, "0") != 0 && strcmp(verify, "off") != 0;
   vm_mutators = mutators != NULL ? (unsigned)strtoul(mutators, NULL, 10) : 1;
   for (char **entry = environ; *entry != NULL;) {
@@ -180,6 +184,7 @@ int vm_main(const char *name, void (*add)(TCase *tests)) {
   }
   if (ran == 0) fprintf(stderr, "TESSERA_TEST_PLAN: no plan is called %s\n", only);
   free((char *)(uintptr_t)vm_stress);
+  free((char *)(uintptr_t)vm_workers);
   return ran > 0 && failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -200,6 +205,7 @@ void vm_init_calm(testvm *vm) {
   vm_pin(vm, "plan", vm_plan);
   vm_pin(vm, "heap_max", "32M");
   if (vm_verifies) vm_pin(vm, "verify", "on");
+  if (vm_workers != NULL) vm_pin(vm, "threads", vm_workers);
   vm->calm = true;
 }
 
@@ -229,6 +235,7 @@ void vm_start_heap(testvm *vm) {
   vm->heap = tsr_heap_create(&vm->binding, vm, vm->options, &error);
   ck_assert_msg(vm->heap != NULL, "tsr_heap_create: %s", error.message);
   ck_assert_ptr_eq(tsr_heap_vm(vm->heap), vm);
+  company_lay_ballast(vm);
   if (vm_mutators <= 1 || vm->alone || !company_fits(vm)) return;
   vm->company = company_begin(vm, vm_mutators - 1, !vm->calm);
   vm->had_company = true;
@@ -373,12 +380,20 @@ uint64_t vm_header(unsigned kind, unsigned tag) {
   return TSR_HEADER(kind) | (uint64_t)(tag & 0xffffu) << (TSR_HEADER_SHIFT + 16);
 }
 
+/* Without the GC byte, which other threads may be changing: custom layouts ask while objects are being
+   moved. */
+static unsigned header_part(tsr_ref object, unsigned shift) {
+  uint16_t part;
+  memcpy(&part, (const char *)object + shift / 8, sizeof part);
+  return part;
+}
+
 unsigned vm_kind_of(tsr_ref object) {
-  return (unsigned)(vm_slot(object, 0)->word >> TSR_HEADER_SHIFT & TSR_HEADER_MASK);
+  return header_part(object, TSR_HEADER_SHIFT) & TSR_HEADER_MASK;
 }
 
 unsigned vm_tag_of(tsr_ref object) {
-  return (unsigned)(vm_slot(object, 0)->word >> (TSR_HEADER_SHIFT + 16) & 0xffffu);
+  return header_part(object, TSR_HEADER_SHIFT + 16);
 }
 
 size_t vm_size(unsigned kind, size_t count) {

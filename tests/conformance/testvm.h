@@ -6,7 +6,7 @@
  * tests once for each plan of tsr_plan_names(), or only for the one that TESSERA_TEST_PLAN names,
  * and vm_collect() asserts what the plan documents, a collection or its refusal.
  *
- * A run has a mode, from the environment: TESSERA_STRESS, TESSERA_VERIFY, and with
+ * A run has a mode, from the environment: TESSERA_STRESS, TESSERA_VERIFY, TESSERA_THREADS, and with
  * TESSERA_TEST_MUTATORS=8 seven more mutators in every heap (company.h). A test that cannot bear the
  * others says so with vm_alone(), and why in a comment.
  *
@@ -51,8 +51,10 @@ static inline void vm_mark(const char *file, int line) {
   ((expr) ? vm_mark(__FILE__, __LINE__)                                                            \
           : _ck_assert_failed(__FILE__, __LINE__, "Assertion '" #expr "' failed", __VA_ARGS__))
 
-#define KIB ((size_t)1024)
-#define MIB (KIB * KIB)
+#define KIB        ((size_t)1024)
+#define MIB        (KIB * KIB)
+
+#define VM_BALLAST 32u /* pieces; see company.h */
 
 /* The standard binding's layouts: the numbers are their indices. */
 enum vm_kind {
@@ -95,15 +97,19 @@ typedef struct testvm {
   bool calm;               /* made by vm_init_calm() */
   bool alone;              /* vm_alone() */
   struct company *company; /* the other mutators; NULL: none */
-  bool had_company;
+  bool had_company;        /* or has ballast */
+  tsr_slot ballast[VM_BALLAST];
+  unsigned ballast_gone;
 } testvm;
 
 /* The plan under test, whether it has a collection, and what the environment asked for: the stress
-   interval (NULL: none), the verifier, the number of mutators in each heap. */
+   interval (NULL: none), the verifier, the workers that collect (NULL: as the heap thinks best), the
+   number of mutators in each heap. */
 extern const char *vm_plan;
 extern bool vm_collects;
 extern const char *vm_stress;
 extern bool vm_verifies;
+extern const char *vm_workers;
 extern unsigned vm_mutators;
 
 /* ---- running ------------------------------------------------------------------------------- */
@@ -115,7 +121,7 @@ int vm_main(const char *name, void (*add)(TCase *tests));
 
 /* The binding that vm_init() copies. */
 const tsr_binding *vm_standard_binding(void);
-/* Standard binding, plan under test, heap_max 32M, stress and verifier as the environment says. */
+/* Standard binding, plan under test, heap_max 32M, stress, verifier and workers as the environment says. */
 void vm_init(testvm *vm);
 /* As vm_init(), but nothing collects unless the test or a lack of memory makes it: stress is off
    whatever the environment says. For tests that count collections. */

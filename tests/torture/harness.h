@@ -3,7 +3,7 @@
  *
  * A program runs for each plan of tsr_plan_names(), or only for the one that TESSERA_TEST_PLAN
  * names. Options of the library that a program does not pin come from the environment, so
- * TESSERA_STRESS, TESSERA_VERIFY and TESSERA_LOG work as ever. A run begins with one line that
+ * TESSERA_STRESS, TESSERA_VERIFY, TESSERA_THREADS and TESSERA_LOG work as ever. A run begins with one line that
  * repeats it; a crash or a report of a sanitizer is repeated from that line. A failed demand prints
  * its own line, which may be of a shorter run, and ends the process at once: where the heap is
  * broken, nothing is left to tidy up.

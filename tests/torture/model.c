@@ -82,7 +82,7 @@ static void meet(model *t, edge e, uint64_t word) {
            (unsigned long long)word, (unsigned long long)e);
     return;
   }
-  if (s->walk == t->walk || s->stays) {
+  if (s->walk == t->walk || s->stays || s->pins > 0) {
     DEMAND(word == s->address, "an object of %zu bytes, semantics 0x%x, is at 0x%llx and 0x%llx",
            s->size, s->semantics, (unsigned long long)s->address, (unsigned long long)word);
   }
@@ -129,6 +129,9 @@ static void walk(model *t) {
   }
   for (shadow *s = t->immortal; s != NULL; s = s->next_immortal) {
     meet(t, edge_to(s), s->address);
+  }
+  for (size_t i = 0; i < PINS; i++) {
+    if (t->pinned[i] != NULL) meet(t, edge_to(t->pinned[i]), t->pinned[i]->address);
   }
   while (t->pending_count > 0) {
     check_object(t, t->pending[--t->pending_count]);

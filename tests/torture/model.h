@@ -10,7 +10,8 @@
  * Words that are no slots (all of them in a leaf) hold numbers that look like references. The
  * shadow keeps only their checksum.
  *
- * Objects that never move have their address in the model. Immortal ones are roots of the walk.
+ * Objects that never move have their address in the model, and so do pinned ones while they are. Immortal and
+ * pinned ones are roots of the walk.
  */
 #ifndef TORTURE_MODEL_H
 #define TORTURE_MODEL_H
@@ -49,6 +50,7 @@ typedef struct shadow {
   size_t count, size, align, align_offset;
   tsr_semantics semantics;
   unsigned kind, tag;
+  unsigned pins;   /* of tsr_pin() */
   bool stays;      /* never moves */
   bool own_blocks; /* in the large space or on pages of its own */
   bool sealed;
@@ -83,6 +85,7 @@ enum {
   STACK = 32,
   SCOPES = 8,
   SCOPE_LOCALS = 8,
+  PINS = 12,
   FIRST_HANDLE = 0,
   FIRST_RANGE = FIRST_HANDLE + HANDLES,
   FIRST_CALLED = FIRST_RANGE + RANGE,
@@ -102,6 +105,7 @@ typedef struct model {
   root roots[ROOTS];
   shadow *all;
   shadow *immortal;
+  shadow *pinned[PINS]; /* once for each pin; NULL: none */
   uint64_t walk;
   shadow **pending; /* met, not yet looked at */
   size_t pending_count, pending_capacity;

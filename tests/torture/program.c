@@ -156,7 +156,21 @@ static void clear_root(program *p) {
   root_set(p, root_any(p), 0, 0);
 }
 
+static void unpin(program *p, size_t i) {
+  shadow *s = p->model.pinned[i];
+  tsr_error error = {0};
+  bool natively = chance(p, 4);
+  if (natively) tsr_enter_native(p->m);
+  DEMAND_OK(tsr_unpin(p->m, vm_ref(s->address), &error), error);
+  if (natively) tsr_leave_native(p->m);
+  s->pins--;
+  p->model.pinned[i] = NULL;
+}
+
 void program_shed(program *p) {
+  for (size_t i = 0; i < PINS; i++) {
+    if (p->model.pinned[i] != NULL && !chance(p, 4)) unpin(p, i);
+  }
   for (size_t i = 0; i < ROOTS; i++) {
     if (p->model.roots[i].slot != NULL && !chance(p, 4)) root_set(p, i, 0, 0);
   }
@@ -233,6 +247,32 @@ static void seal_or_unseal(program *p) {
   } else {
     seal(p, s, vm_ref(r->slot->word));
   }
+}
+
+/* An object may be pinned several times. */
+static void pin_or_unpin(program *p) {
+  size_t i = below(p, PINS);
+  if (p->model.pinned[i] != NULL) {
+    unpin(p, i);
+    return;
+  }
+  edge e;
+  uint64_t word;
+  shadow *s = program_walk(p, &e, &word);
+  if (s == NULL) return;
+  tsr_error error = {0};
+  if (s->pins == 0) {
+    tsr_status status = tsr_unpin(p->m, vm_ref(word), &error);
+    DEMAND(status == TSR_INVALID_ARGUMENT, "tsr_unpin without a pin: %s", tsr_status_name(status));
+  }
+  if (tsr_pin(p->m, vm_ref(word), &error) != TSR_OK) {
+    DEMAND(error.status == TSR_OUT_OF_MEMORY, "tsr_pin: %s", error.message);
+    return;
+  }
+  p->tally.pins++;
+  s->pins++;
+  s->address = word;
+  p->model.pinned[i] = s;
 }
 
 /* ---- checks and collections ---------------------------------------------------------------- */
@@ -434,6 +474,7 @@ static _Noreturn void live_as_child(program *p) {
   }
   collect_and_count(p);
   verify_heap(p);
+  atomic_store(&p->world->leaves_pins, true);
   unbind(p);
   DEMAND_OK(tsr_heap_destroy(p->world->heap, &error), error);
   _exit(EXIT_SUCCESS);
@@ -477,6 +518,7 @@ static const struct {
     {1000, write_raw_words},
     {1000, shrink},
     {1000, seal_or_unseal},
+    {600, pin_or_unpin},
     {400, run_natively},
     {400, allocate_by_hand},
     {300, exchange_parcels},
@@ -528,6 +570,9 @@ static void drop_everything(program *p) {
   for (size_t i = 0; i < ROOTS; i++) {
     if (p->model.roots[i].slot != NULL) root_set(p, i, 0, 0);
   }
+  for (size_t i = 0; i < PINS; i++) {
+    if (p->model.pinned[i] != NULL) unpin(p, i);
+  }
   collect_and_count(p);
   verify_heap(p);
   unbind(p);
@@ -541,7 +586,11 @@ void program_run(program *p, world *w, uint64_t seed, uint64_t share) {
     p->tally.operations++;
     if (p->m != NULL && p->collections_checked != w->collections) program_check(p);
   }
-  if (p->m != NULL) drop_everything(p);
+  if (p->m != NULL) {
+    drop_everything(p);
+  } else { /* there was no memory to bind again */
+    atomic_store(&p->world->leaves_pins, true);
+  }
   program_close_roots(p);
 }
 

@@ -17,7 +17,8 @@
 
 /* How often things happened, for the report. */
 typedef struct tally {
-  uint64_t operations, allocations, refusals, forks, bindings, parcels, seals, shrinks, censuses;
+  uint64_t operations, allocations, refusals, forks, bindings, parcels, seals, shrinks, censuses,
+      pins;
 } tally;
 
 typedef struct program {

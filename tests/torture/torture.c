@@ -51,6 +51,7 @@ static void add_up(tally *sum, const tally *t) {
   sum->seals += t->seals;
   sum->shrinks += t->shrinks;
   sum->censuses += t->censuses;
+  sum->pins += t->pins;
 }
 
 /* The operation before which the first program forks: in the first half of its share, which
@@ -89,10 +90,10 @@ static void report(const tally *sum, uint64_t collections, uint64_t rounds, uint
   printf("%s, %u threads, seed %" PRIu64 ": %" PRIu64 " operations, %" PRIu64
          " allocations (%" PRIu64 " refused), %" PRIu64 " collections, %" PRIu64 " heaps, %" PRIu64
          " forks, %" PRIu64 " bindings, %" PRIu64 " parcels, %" PRIu64 " seals, %" PRIu64
-         " shrinks, %" PRIu64 " enumerations\n",
+         " shrinks, %" PRIu64 " enumerations, %" PRIu64 " pins\n",
          run.plan, run.threads, first_seed, sum->operations, sum->allocations, sum->refusals,
          collections, rounds, sum->forks, sum->bindings, sum->parcels, sum->seals, sum->shrinks,
-         sum->censuses);
+         sum->censuses, sum->pins);
   fflush(stdout);
 }
 

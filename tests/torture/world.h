@@ -29,7 +29,8 @@ typedef struct world {
   tsr_options *options;
   tsr_heap *heap;
   unsigned programs;
-  atomic_bool over; /* the round ends early */
+  atomic_bool over;        /* the round ends early */
+  atomic_bool leaves_pins; /* the heap goes before all that is pinned was unpinned */
   atomic_uint_fast64_t collections;
 
   pthread_mutex_t lock;

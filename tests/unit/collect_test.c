@@ -92,7 +92,7 @@ START_TEST(a_queue_that_overflows_loses_nothing) {
   tsr_scope scope;
   tsr_scope_open(m, &scope);
   tsr_slot *root = build(m);
-  mark_queue *queue = &heap->collector->worker.queue;
+  mark_queue *queue = &heap->team->first.queue;
   for (size_t entries = 0; entries < 40; entries = entries * 2 + 1) {
     queue->end = queue->start + entries;
     ck_assert_int_eq(tsr_collect(m, NULL), TSR_OK);
@@ -166,7 +166,7 @@ START_TEST(staying_and_overflowing_together_lose_nothing) {
     tsr_scope scope;
     tsr_scope_open(m, &scope);
     tsr_slot *root = build(m);
-    mark_queue *queue = &heap->collector->worker.queue;
+    mark_queue *queue = &heap->team->first.queue;
     queue->end = queue->start + blocks;
     squeeze(heap, blocks);
     for (int i = 0; i < 3; i++) {

@@ -15,6 +15,7 @@
 
 #include "core/heap/heap.h"
 #include "core/os/fault.h"
+#include "core/os/stack.h"
 #include "tests/unit/unit.h"
 
 #define PAGE_BYTES  ((size_t)4096)
@@ -689,10 +690,66 @@ START_TEST(what_could_not_be_sealed_again_is_with_the_next_collection) {
 }
 END_TEST
 
+/* ---- threads and stacks ------------------------------------------------------------------------------ */
+
+static void set_true(void *context) {
+  *(bool *)context = true;
+}
+
+START_TEST(a_thread_that_is_refused_does_not_run) {
+  bool has_run = false;
+  os_thread thread;
+  os_fault_arm(OS_FAULT_THREAD, 2);
+  ck_assert(os_thread_start(&thread, set_true, &has_run));
+  os_thread_join(&thread);
+  ck_assert(has_run);
+  has_run = false;
+  ck_assert(!os_thread_start(&thread, set_true, &has_run));
+  ck_assert(os_fault_struck());
+  ck_assert(!has_run);
+  ck_assert(os_thread_start(&thread, set_true, &has_run));
+  os_thread_join(&thread);
+  ck_assert(has_run);
+  os_fault_arm(0, 0);
+}
+END_TEST
+
+/* Larger than what the C library maps for itself meanwhile. */
+#define STACK_BYTES ((size_t)64 << 20)
+
+START_TEST(a_stack_is_created_whole_or_not_at_all) {
+  size_t mapped = mapped_bytes();
+  for (unsigned long k = 1;; k++) {
+    ck_assert_uint_le(k, PLACES_MOST);
+    os_stack stack;
+    os_fault_arm(OS_FAULT_ALL, k);
+    bool created = os_stack_create(&stack, STACK_BYTES);
+    bool struck = os_fault_struck();
+    os_fault_arm(0, 0);
+    ck_assert(created != struck);
+    if (created) {
+      bool has_run = false;
+      os_stack_call(&stack, set_true, &has_run);
+      ck_assert(has_run);
+      os_stack_destroy(&stack);
+    } else {
+      ck_assert_uint_eq(os_stack_bytes(&stack), 0);
+    }
+    ck_assert_uint_lt(mapped_bytes(), mapped + STACK_BYTES);
+    if (!created) continue;
+    ck_assert_uint_ge(k, 3);
+    printf("%-10s %-34s %4lu\n", "", "a stack", k - 1);
+    break;
+  }
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("faults");
   TCase *tests = tcase_create("the system fails once");
   tcase_set_timeout(tests, 0);
+  tcase_add_test(tests, a_thread_that_is_refused_does_not_run);
+  tcase_add_test(tests, a_stack_is_created_whole_or_not_at_all);
   tcase_add_loop_test(tests, a_heap_is_created_whole_or_not_at_all, 0, (int)(PLANS * CREATIONS));
   tcase_add_loop_test(tests, an_operation_meets_every_failure, 0, (int)(PLANS * TASKS));
   tcase_add_loop_test(tests, what_could_not_be_sealed_again_is_with_the_next_collection, 0, 4);

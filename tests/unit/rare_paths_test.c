@@ -284,7 +284,7 @@ static void give_blocks_back(tsr_heap *heap) {
 /* Returns whether some object had to stay in place. */
 static bool collect_in_want(model *all) {
   tsr_heap *heap = all->heap;
-  mark_queue *queue = &heap->collector->worker.queue;
+  mark_queue *queue = &heap->team->first.queue;
   uintptr_t *end = queue->end;
   size_t limit_bytes = heap->account.limit_bytes;
   if (random_below(2) == 0) queue->end = queue->start + random_below(20);

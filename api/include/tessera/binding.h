@@ -29,10 +29,10 @@ enum {
 /** What the VM needs from a plan, for `tsr_binding.needs`. */
 enum {
   TSR_NEEDS_NON_MOVING = 1u << 0, /**< no object may ever move */
-  TSR_NEEDS_INTERIOR_POINTERS = 1u
-                                << 1, /**< interior pointers must lead to their object; no plan of
-                                              this version can */
-  TSR_NEEDS_AMBIGUOUS_ROOTS = 1u << 2 /**< words that may or may not be references are roots */
+  /** An address inside an object leads to it: tsr_object_of(), and the words of ambiguous roots. */
+  TSR_NEEDS_INTERIOR_POINTERS = 1u << 1,
+  /** Words that may or may not be references are roots: TSR_ROOT_AMBIGUOUS. */
+  TSR_NEEDS_AMBIGUOUS_ROOTS = 1u << 2
 };
 
 /** Why an allocation failed for good, for `out_of_memory`. */
@@ -60,6 +60,9 @@ typedef struct tsr_collection {
   uint64_t committed_bytes; /**< everything the heap holds, metadata included, at its end */
   uint64_t pause_ns; /**< from the stop request to the last resume; in `collection_ended`, so far */
   uint64_t pause_cpu_ns; /**< CPU time of the collecting threads within it */
+  uint64_t trace_ns;     /**< wall time of roots and trace within the pause */
+  uint64_t trace_cpu_ns; /**< CPU time of the collecting threads for these */
+  uint64_t release_ns;   /**< wall time of what comes after: compaction, sweeping, freeing */
   uint32_t workers;      /**< threads that took part */
 } tsr_collection;
 

@@ -111,7 +111,7 @@ typedef struct tsr_stats {
   uint64_t live_bytes_after_last; /**< 0 before the first collection */
   uint64_t heap_max_bytes;
   uint64_t heap_limit_bytes; /**< current size: a collection starts before used memory passes it */
-  uint32_t workers;
+  uint32_t workers;  /**< threads that took part in the last collection; 1 before the first */
   uint32_t mutators; /**< bound now */
 } tsr_stats;
 

@@ -1,0 +1,302 @@
+/*
+ * Threads, jobs, and the end of a shared trace.
+ */
+#include "core/trace/team.h"
+
+#include "core/os/machine.h"
+
+/* A worker is worth its start for so many blocks in use, unless the option says how many there are. */
+#define TEAM_BLOCKS_PER_WORKER 64u
+/* The least memory of one queue. */
+#define TEAM_LEAST_QUEUE_BYTES ((size_t)512)
+/* The most that the queues take for the time of a trace, where the heap's maximum leaves so much: enough for a
+   random graph of small objects. */
+#define TEAM_MOST_QUEUE_SHARE  24
+/* How often an idle worker looks for work before it waits. */
+#define TEAM_LOOKS             200
+
+/* ---- opening ---------------------------------------------------------------------------------- */
+
+static size_t team_round_to_pages(size_t bytes) {
+  size_t page = os_page_bytes();
+  return (bytes + page - 1) / page * page;
+}
+
+static bool team_open_queues(struct team *team, tsr_heap *heap) {
+  size_t most = (size_t)heap->options.values.heap_max / TEAM_MOST_QUEUE_SHARE;
+  size_t bytes = team_round_to_pages(most + heap_queue_bytes(0));
+  if (!memory_table_create(&team->queues, &heap->account, MEMORY_MARK_QUEUE, bytes)) return false;
+  if (memory_table_extend(&team->queues, heap_queue_bytes(0), MEMORY_WITHIN_LIMIT)) return true;
+  memory_table_destroy(&team->queues);
+  return false;
+}
+
+static bool team_open_locks(struct team *team) {
+  if (!os_mutex_create(&team->lock)) goto no_lock;
+  if (!os_condition_create(&team->called)) goto no_called;
+  if (!os_condition_create(&team->idle)) goto no_idle;
+  if (os_condition_create(&team->ended)) return true;
+  os_condition_destroy(&team->idle);
+no_idle:
+  os_condition_destroy(&team->called);
+no_called:
+  os_mutex_destroy(&team->lock);
+no_lock:
+  return false;
+}
+
+static void team_close_locks(struct team *team) {
+  os_condition_destroy(&team->ended);
+  os_condition_destroy(&team->idle);
+  os_condition_destroy(&team->called);
+  os_mutex_destroy(&team->lock);
+}
+
+tsr_status team_open(tsr_heap *heap, tsr_error *error) {
+  memory_account *account = &heap->account;
+  struct team *team = segment_request(account, MEMORY_INSTANCE, sizeof *team);
+  if (team == NULL) goto no_memory;
+  team->heap = heap;
+  team->active = 1;
+  team->first.heap = heap;
+  uint64_t asked = heap->options.values.threads;
+  team->most = asked != 0 ? (uint32_t)asked : os_processors();
+  team->members = segment_request(account, MEMORY_INSTANCE, team->most * sizeof *team->members);
+  if (team->members == NULL) goto no_members;
+  if (!team_open_queues(team, heap)) goto no_queues;
+  if (!team_open_locks(team)) goto no_locks;
+  heap->team = team;
+  return TSR_OK;
+
+no_locks:
+  memory_table_destroy(&team->queues);
+no_queues:
+  segment_release(account, MEMORY_INSTANCE, team->members, team->most * sizeof *team->members);
+no_members:
+  segment_release(account, MEMORY_INSTANCE, team, sizeof *team);
+no_memory:
+  return heap_no_memory(heap, error);
+}
+
+void team_close(tsr_heap *heap) {
+  struct team *team = heap->team;
+  memory_account *account = &heap->account;
+  os_mutex_lock(&team->lock);
+  team->closing = true;
+  os_condition_wake_all(&team->called);
+  os_mutex_unlock(&team->lock);
+  for (uint32_t i = 0; i < team->started; i++)
+    os_thread_join(&team->members[i]->thread);
+  for (uint32_t i = 0; i + 1 < team->most && team->members[i] != NULL; i++)
+    segment_release(account, MEMORY_INSTANCE, team->members[i], sizeof *team->members[i]);
+  team_close_locks(team);
+  memory_table_destroy(&team->queues);
+  segment_release(account, MEMORY_INSTANCE, team->members, team->most * sizeof *team->members);
+  segment_release(account, MEMORY_INSTANCE, team, sizeof *team);
+  heap->team = NULL;
+}
+
+/* ---- fork ----------------------------------------------------------------------------------------- */
+
+void team_fork(tsr_heap *heap, os_fork_stage stage) {
+  os_mutex_fork(&heap->team->lock, stage);
+}
+
+void team_forget_threads(tsr_heap *heap) {
+  struct team *team = heap->team;
+  team->started = 0;
+  os_condition_forget_waiters(&team->called);
+  os_condition_forget_waiters(&team->idle);
+  os_condition_forget_waiters(&team->ended);
+}
+
+/* ---- threads -------------------------------------------------------------------------------------- */
+
+static void team_work(struct worker *worker, team_job *job, void *context) {
+  uint64_t begin_ns = os_thread_cpu_ns();
+  job(worker, context);
+  worker->cpu_ns += os_thread_cpu_ns() - begin_ns;
+}
+
+/* Waits for a job that this member takes part in. False: the heap is being destroyed. Under the lock. */
+static bool team_await(struct team *team, team_member *member) {
+  while (!team->closing && (team->job == NULL || member->job_number == team->job_number ||
+                            member->worker.index >= team->active)) {
+    os_condition_wait(&team->called, &team->lock);
+  }
+  member->job_number = team->job_number;
+  return !team->closing;
+}
+
+static void team_main(void *context) {
+  team_member *member = context;
+  struct team *team = member->worker.heap->team;
+  os_mutex_lock(&team->lock);
+  while (team_await(team, member)) {
+    team_job *job = team->job;
+    void *job_context = team->context;
+    os_mutex_unlock(&team->lock);
+    team_work(&member->worker, job, job_context);
+    os_mutex_lock(&team->lock);
+    if (--team->working == 0) os_condition_wake_all(&team->ended);
+  }
+  os_mutex_unlock(&team->lock);
+}
+
+/* Starts another thread. False: no memory for it, or the system refuses. */
+static bool team_start(struct team *team) {
+  tsr_heap *heap = team->heap;
+  team_member **place = &team->members[team->started];
+  if (*place == NULL) {
+    *place = segment_request(&heap->account, MEMORY_INSTANCE, sizeof **place);
+    if (*place == NULL) return false;
+  }
+  team_member *member = *place;
+  member->worker.heap = heap;
+  member->worker.index = team->started + 1;
+  member->job_number = team->job_number;
+  if (!os_thread_start(&member->thread, team_main, member)) return false;
+  team->started++;
+  return true;
+}
+
+/* ---- gathering ------------------------------------------------------------------------------------- */
+
+static uint32_t team_wanted(const struct team *team) {
+  if (team->heap->options.values.threads != 0) return team->most;
+  uint32_t worthwhile = 1 + team->heap->blocks.used_blocks / TEAM_BLOCKS_PER_WORKER;
+  return worthwhile < team->most ? worthwhile : team->most;
+}
+
+/* Memory that neither the heap's blocks nor those that the plan may come to need will take. */
+static size_t team_spare_bytes(const tsr_heap *heap) {
+  size_t blocks = heap->plan->footprint_blocks(heap, 0, 0) * BLOCK_BYTES;
+  size_t committed = os_atomic_load(&heap->account.by_type[MEMORY_BLOCKS].bytes);
+  size_t to_come = blocks > committed ? blocks - committed : 0;
+  size_t headroom = memory_headroom(&heap->account);
+  return headroom > to_come ? headroom - to_come : 0;
+}
+
+/* The queues' share of the heap, and for the time of the trace as much more as is useful and nobody misses. */
+static void team_extend_queues(struct team *team) {
+  size_t limit_bytes = os_atomic_load(&team->heap->limit_bytes);
+  memory_table *queues = &team->queues;
+  (void)memory_table_extend(queues, heap_queue_bytes(limit_bytes), MEMORY_WITHIN_LIMIT);
+  size_t wanted = limit_bytes / TEAM_MOST_QUEUE_SHARE;
+  size_t spare = team_spare_bytes(team->heap);
+  if (wanted < queues->committed_bytes) return;
+  if (wanted - queues->committed_bytes > spare) wanted = queues->committed_bytes + spare;
+  (void)memory_table_extend(queues, wanted / os_page_bytes() * os_page_bytes(),
+                            MEMORY_WITHIN_LIMIT);
+}
+
+void team_disperse(struct team *team) {
+  size_t kept = team_round_to_pages(heap_queue_bytes(os_atomic_load(&team->heap->limit_bytes)));
+  if (kept < team->queues.committed_bytes) memory_table_cut(&team->queues, kept);
+}
+
+void team_gather(struct team *team) {
+  team_extend_queues(team);
+  uint32_t wanted = team_wanted(team);
+  size_t queues = team->queues.committed_bytes / TEAM_LEAST_QUEUE_BYTES;
+  if (wanted > queues) wanted = (uint32_t)queues;
+  os_mutex_lock(&team->lock);
+  while (team->started + 1 < wanted && team_start(team)) {
+  }
+  team->active = team->started + 1 < wanted ? team->started + 1 : wanted;
+  team->job = NULL;
+  os_mutex_unlock(&team->lock);
+  size_t share = team->queues.committed_bytes / team->active / 64 * 64;
+  for (uint32_t i = 0; i < team->active; i++) {
+    struct worker *worker = team_worker(team, i);
+    worker_reset(worker);
+    mark_queue_reset(&worker->queue, team->queues.base + i * share, share);
+  }
+}
+
+void team_run(struct team *team, team_job *job, void *context) {
+  if (!team_is_shared(team)) {
+    team_work(&team->first, job, context);
+    return;
+  }
+  os_mutex_lock(&team->lock);
+  team->job = job;
+  team->context = context;
+  team->job_number++;
+  team->working = team->active - 1;
+  os_condition_wake_all(&team->called);
+  os_mutex_unlock(&team->lock);
+  team_work(&team->first, job, context);
+  os_mutex_lock(&team->lock);
+  while (team->working > 0)
+    os_condition_wait(&team->ended, &team->lock);
+  team->job = NULL;
+  os_mutex_unlock(&team->lock);
+}
+
+/* ---- a shared trace ---------------------------------------------------------------------------------- */
+
+void team_begin_trace(struct team *team) {
+  os_atomic_store(&team->hungry, 0);
+  os_atomic_store(&team->done, 0);
+}
+
+void team_share_slow(struct team *team, struct worker *worker) {
+  if (!mark_queue_share(&worker->queue)) return;
+  os_mutex_lock(&team->lock);
+  os_condition_wake_all(&team->idle);
+  os_mutex_unlock(&team->lock);
+}
+
+static bool team_offers(struct team *team) {
+  for (uint32_t i = 0; i < team->active; i++) {
+    if (mark_queue_offers(&team_worker(team, i)->queue)) return true;
+  }
+  return false;
+}
+
+/* Steals from the others, each in turn, beginning with the next. */
+static bool team_steal(struct team *team, struct worker *worker) {
+  for (uint32_t i = 1; i < team->active; i++) {
+    struct worker *other = team_worker(team, (worker->index + i) % team->active);
+    if (mark_queue_steal(&worker->queue, &other->queue)) return true;
+  }
+  return false;
+}
+
+/* Waits until somebody offers work. False: the trace is done. */
+static bool team_await_offer(struct team *team) {
+  for (unsigned looks = 0; looks < TEAM_LOOKS; looks++) {
+    if (os_atomic_load_acquire(&team->done) != 0) return false;
+    if (team_offers(team)) return true;
+    os_pause();
+  }
+  os_mutex_lock(&team->lock);
+  while (os_atomic_load(&team->done) == 0 && !team_offers(team))
+    os_condition_wait(&team->idle, &team->lock);
+  os_mutex_unlock(&team->lock);
+  return os_atomic_load(&team->done) == 0;
+}
+
+static void team_finish_trace(struct team *team) {
+  os_mutex_lock(&team->lock);
+  os_atomic_store(&team->done, 1);
+  os_condition_wake_all(&team->idle);
+  os_mutex_unlock(&team->lock);
+}
+
+bool team_find_work(struct team *team, struct worker *worker) {
+  mark_queue *own = &worker->queue;
+  while (mark_queue_offers(own)) {
+    if (mark_queue_steal(own, own)) return true;
+  }
+  for (;;) {
+    if (os_atomic_add_full(&team->hungry, 1) + 1 == team->active) {
+      team_finish_trace(team);
+      return false;
+    }
+    if (!team_await_offer(team)) return false;
+    os_atomic_add_full(&team->hungry, (uintptr_t)-1);
+    if (team_steal(team, worker)) return true;
+  }
+}
