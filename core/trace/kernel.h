@@ -51,7 +51,7 @@ typedef struct kernel_run {
   uint32_t next_edge;
   uint32_t next_object;
   bool near; /* what is scanned was near the last, so mark bits are taken to be in the cache */
-  uintptr_t object; /* what is scanned, as a granule */
+  uintptr_t object; /* what was looked at last, as a granule */
   enum block_space from_space;
 } kernel_run;
 
@@ -217,19 +217,32 @@ OS_ALWAYS_INLINE void kernel_defer_edge(const kernel k, kernel_run *run, uintptr
   if (oldest != 0) kernel_visit_edge(k, run, oldest);
 }
 
-OS_NEVER_INLINE bool kernel_edges_wait(const struct worker *worker) {
-  uintptr_t any = 0;
-  for (uint32_t i = 0; i < WORKER_EDGES; i++)
-    any |= worker->edges[i];
-  return any != 0;
+/* Visits the edges that wait, the oldest first: all of them, so that what they lead to can be fetched side by side.
+   False: none waits. */
+OS_ALWAYS_INLINE bool kernel_flush_edges(const kernel k, kernel_run *run) {
+  bool waited = false;
+  for (uint32_t i = 0; i < WORKER_EDGES; i++) {
+    uintptr_t *place = &run->worker->edges[run->next_edge++ % WORKER_EDGES];
+    uintptr_t edge = *place;
+    *place = 0;
+    if (edge == 0) continue;
+    waited = true;
+    kernel_visit_edge(k, run, edge);
+  }
+  return waited;
 }
 
-/* Visits what waits. False: nothing did. */
-OS_ALWAYS_INLINE bool kernel_flush_edges(const kernel k, kernel_run *run) {
-  if (!kernel_edges_wait(run->worker)) return false;
-  for (uint32_t i = 0; i < WORKER_EDGES; i++)
-    kernel_defer_edge(k, run, 0);
-  return true;
+/* Visits the edge that came last. False: none waits. */
+OS_ALWAYS_INLINE bool kernel_visit_newest(const kernel k, kernel_run *run) {
+  for (uint32_t i = 0; i < WORKER_EDGES; i++) {
+    uintptr_t *place = &run->worker->edges[--run->next_edge % WORKER_EDGES];
+    uintptr_t edge = *place;
+    *place = 0;
+    if (edge == 0) continue;
+    kernel_visit_edge(k, run, edge);
+    return true;
+  }
+  return false;
 }
 
 /* Visits what a slot refers to, now or when it has been fetched. */
@@ -241,6 +254,12 @@ OS_ALWAYS_INLINE void kernel_take_slot(const kernel k, kernel_run *run, tsr_slot
   uintptr_t granule;
   if (!kernel_target(k, run, slot->word, &granule)) return;
   if (k.waits == KERNEL_WAITS_FOR_OBJECT) {
+    run->near = granule - run->object < KERNEL_NEAR_BYTES / TSR_GRANULE;
+    run->object = granule;
+    if (run->near) {
+      kernel_visit_slot(k, run, slot);
+      return;
+    }
     OS_FETCH((const void *)(run->base + granule * TSR_GRANULE));
     kernel_defer_edge(k, run, (uintptr_t)slot);
     return;
@@ -466,17 +485,21 @@ OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
 /* With a visit that reads, and may move, them. */
 OS_ALWAYS_INLINE void kernel_drain_slots(const kernel k, kernel_run *run) {
   uint32_t turns = 0;
-  do {
-    while (run->top != run->bottom) {
-      uintptr_t entry = *--run->top;
-      if (TSR_UNLIKELY((entry & QUEUE_RESUMES) != 0)) {
-        kernel_resume(k, run, entry);
-      } else {
-        kernel_scan(k, run, (tsr_ref)entry);
-      }
-      kernel_share(k, run, &turns);
+  for (;;) {
+    if (TSR_UNLIKELY(run->top == run->bottom)) {
+      /* In a graph that lies in depth-first order, what was put off last comes next. */
+      bool visited = run->near ? kernel_visit_newest(k, run) : kernel_flush_edges(k, run);
+      if (!visited) return;
+      continue;
     }
-  } while (kernel_flush_edges(k, run));
+    uintptr_t entry = *--run->top;
+    if (TSR_UNLIKELY((entry & QUEUE_RESUMES) != 0)) {
+      kernel_resume(k, run, entry);
+    } else {
+      kernel_scan(k, run, (tsr_ref)entry);
+    }
+    kernel_share(k, run, &turns);
+  }
 }
 
 OS_ALWAYS_INLINE void kernel_drain(const kernel k, struct worker *worker) {

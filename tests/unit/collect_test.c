@@ -1,13 +1,21 @@
 /*
- * core/space, core/trace, core/collect: the paths that a sound heap rarely takes. A mark queue too
- * small for anything, and no memory left to copy into.
+ * core/space, core/trace, core/collect: the paths that a sound heap rarely takes. Mark queues too
+ * small for anything, no memory left to copy into, and workers that meet at one object.
  */
+#include <sched.h>
 #include <stdio.h>
 
 #include "core/collect/collector.h"
 #include "tests/unit/unit.h"
 
 #define LEAVES 3000
+
+/* Of collections whose workers meet at random; ThreadSanitizer makes each many times slower. */
+#ifdef TSR_THREAD_SANITIZER
+#define ROUNDS 12u
+#else
+#define ROUNDS 60u
+#endif
 
 static uint64_t random_state = 4711;
 
@@ -19,6 +27,60 @@ static uint32_t random_below(uint32_t bound) {
 static uint64_t word_of(const void *object) {
   return (uint64_t)(uintptr_t)object;
 }
+
+/* ---- heaps whose queues are cut ------------------------------------------------------------------ */
+
+static const char *const plans[] = {"semispace", "markcompact"};
+#define PLANS     2
+
+#define WHOLE     SIZE_MAX    /* entries of a queue that is not cut */
+#define LEAST_CUT ((size_t)6) /* of a queue from which others steal */
+
+/* How many entries the queues of the next collection have room for. */
+static struct cut {
+  tsr_heap *heap;
+  size_t first, others; /* the first worker's, and that of each other one */
+} cut;
+
+static void cut_queue(mark_queue *queue, size_t entries) {
+  if (entries < (size_t)(queue->end - queue->top)) queue->end = queue->top + entries;
+}
+
+/* The collector asks for roots when the queues have their memory, and nothing is traced yet. */
+static void cut_queues(void *vm, tsr_visitor *visitor) {
+  (void)vm;
+  (void)visitor;
+  if (cut.heap == NULL) return;
+  struct team *team = cut.heap->team;
+  for (uint32_t i = 0; i < team->active; i++)
+    cut_queue(&team_worker(team, i)->queue, i == 0 ? cut.first : cut.others);
+  cut.heap = NULL;
+}
+
+static void collect_with_queues(tsr_mutator *m, size_t first, size_t others) {
+  cut = (struct cut){.heap = m->heap, .first = first, .others = others};
+  ck_assert_int_eq(tsr_collect(m, NULL), TSR_OK);
+  ck_assert_ptr_null(cut.heap);
+}
+
+static tsr_heap *heap_with(const char *plan, const char *max, unsigned workers) {
+  static tsr_binding binding;
+  binding = unit_binding;
+  binding.scan_heap_roots = cut_queues;
+  char text[16];
+  snprintf(text, sizeof text, "%u", workers);
+  tsr_options *options = tsr_options_create();
+  ck_assert_int_eq(tsr_options_set(options, "plan", plan, NULL), TSR_OK);
+  ck_assert_int_eq(tsr_options_set(options, "heap_max", max, NULL), TSR_OK);
+  ck_assert_int_eq(tsr_options_set(options, "threads", text, NULL), TSR_OK);
+  tsr_error error = {0};
+  tsr_heap *heap = tsr_heap_create(&binding, NULL, options, &error);
+  ck_assert_msg(heap != NULL, "%s", error.message);
+  tsr_options_destroy(options);
+  return heap;
+}
+
+/* ---- a graph ------------------------------------------------------------------------------------- */
 
 static unit_pair *new_pair(tsr_mutator *m) {
   unit_pair *pair = tsr_alloc_default(m, sizeof *pair);
@@ -86,24 +148,47 @@ static size_t objects_reachable(void) {
   return pairs + 1;
 }
 
+/* ---- queues that overflow ------------------------------------------------------------------------ */
+
+static void assert_whole(tsr_mutator *m, const tsr_slot *root) {
+  check(root);
+  ck_assert_uint_eq(objects_in(m), objects_reachable());
+}
+
 START_TEST(a_queue_that_overflows_loses_nothing) {
-  tsr_heap *heap = unit_heap("semispace", "32M");
+  tsr_heap *heap = heap_with(plans[_i], "32M", 1);
   tsr_mutator *m = tsr_bind_mutator(heap, heap, NULL);
   tsr_scope scope;
   tsr_scope_open(m, &scope);
   tsr_slot *root = build(m);
-  mark_queue *queue = &heap->team->first.queue;
   for (size_t entries = 0; entries < 40; entries = entries * 2 + 1) {
-    queue->end = queue->start + entries;
-    ck_assert_int_eq(tsr_collect(m, NULL), TSR_OK);
-    check(root);
-    ck_assert_uint_eq(objects_in(m), objects_reachable());
+    collect_with_queues(m, entries, WHOLE);
+    assert_whole(m, root);
   }
   tsr_scope_close(m, &scope);
   tsr_unbind_mutator(m, NULL);
   ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
 }
 END_TEST
+
+/* Those of all workers, and those of all but the first. */
+START_TEST(queues_of_several_workers_that_overflow_lose_nothing) {
+  tsr_heap *heap = heap_with(plans[_i], "32M", 4);
+  tsr_mutator *m = tsr_bind_mutator(heap, heap, NULL);
+  tsr_scope scope;
+  tsr_scope_open(m, &scope);
+  tsr_slot *root = build(m);
+  for (unsigned round = 0; round < ROUNDS; round++) {
+    collect_with_queues(m, round % 4 == 0 ? LEAST_CUT + round : WHOLE, LEAST_CUT + round % 7);
+    assert_whole(m, root);
+  }
+  tsr_scope_close(m, &scope);
+  tsr_unbind_mutator(m, NULL);
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
+/* ---- blocks that are kept in place ----------------------------------------------------------------- */
 
 /* Gives back the blocks that squeeze() took. */
 static void relax(tsr_heap *heap, size_t limit_bytes) {
@@ -133,7 +218,7 @@ static void squeeze(tsr_heap *heap, size_t blocks) {
 
 START_TEST(survivors_without_a_destination_stay_in_place) {
   for (size_t blocks = 0; blocks < 6; blocks++) {
-    tsr_heap *heap = unit_heap("semispace", "32M");
+    tsr_heap *heap = heap_with("semispace", "32M", 1 + 2 * (unsigned)_i);
     size_t limit_bytes = heap->account.limit_bytes;
     tsr_mutator *m = tsr_bind_mutator(heap, heap, NULL);
     tsr_scope scope;
@@ -161,16 +246,16 @@ END_TEST
 
 START_TEST(staying_and_overflowing_together_lose_nothing) {
   for (size_t blocks = 0; blocks < 6; blocks++) {
-    tsr_heap *heap = unit_heap("semispace", "32M");
+    unsigned workers = 1 + 2 * (unsigned)_i;
+    size_t least = workers > 1 ? LEAST_CUT : 0;
+    tsr_heap *heap = heap_with("semispace", "32M", workers);
     tsr_mutator *m = tsr_bind_mutator(heap, heap, NULL);
     tsr_scope scope;
     tsr_scope_open(m, &scope);
     tsr_slot *root = build(m);
-    mark_queue *queue = &heap->team->first.queue;
-    queue->end = queue->start + blocks;
     squeeze(heap, blocks);
     for (int i = 0; i < 3; i++) {
-      ck_assert_int_eq(tsr_collect(m, NULL), TSR_OK);
+      collect_with_queues(m, least + blocks, least + blocks);
       check(root);
       ck_assert_uint_eq(objects_in(m), objects_reachable());
     }
@@ -220,13 +305,122 @@ START_TEST(a_heap_filled_with_live_data_finds_a_destination_for_all_of_it) {
 }
 END_TEST
 
+/* ---- workers that meet ---------------------------------------------------------------------------- */
+
+/* A collection by hand: one worker traces as if it were one of several, in a thread of its own. */
+typedef struct tracing {
+  tsr_heap *heap;
+  tsr_slot root;
+  os_thread thread;
+} tracing;
+
+static void trace_as_one_of_several(void *context) {
+  const tracing *t = context;
+  t->heap->plan->trace(&t->heap->team->first, true);
+}
+
+static unit_pair *pair_in(const tsr_slot *slot) {
+  return (unit_pair *)(uintptr_t)slot->word;
+}
+
+static void await_forwarded(tsr_ref object) {
+  while (!header_is_forwarded(header_load_shared(object)))
+    sched_yield();
+}
+
+/*
+ * The root leads to a pair, whose second slot leads to one that this test has claimed, as a worker does that is about
+ * to copy it, and whose first slot leads to another. When the tracing worker has seen the other it is at the
+ * claimed one: until that is copied, there is no right answer.
+ */
+START_TEST(a_worker_waits_for_an_object_that_another_copies) {
+  tracing t = {.heap = heap_with("semispace", "8M", 1)};
+  tsr_mutator *m = tsr_bind_mutator(t.heap, &t, NULL);
+  unit_pair *claimed = new_pair(m), *other = new_pair(m), *top = new_pair(m);
+  claimed->first.word = 12345;
+  top->first.word = word_of(_i == 0 ? claimed : other);
+  top->second.word = word_of(_i == 0 ? other : claimed);
+  t.root.word = word_of(top);
+  world_revoke_pairs(t.heap, NULL);
+  team_gather(t.heap->team);
+  t.heap->plan->prepare(t.heap);
+  t.heap->plan->visit_slots(&t.heap->team->first, &t.root, 1);
+  tsr_ref object = (tsr_ref)(void *)claimed;
+  uint64_t header = header_load(object);
+  header_store_shared(object, header_with_forward_bits(header, GC_CLAIMED));
+  team_begin_trace(t.heap->team);
+  ck_assert(os_thread_start(&t.thread, trace_as_one_of_several, &t));
+  if (_i == 0) await_forwarded((tsr_ref)(void *)other);
+  for (unsigned i = 0; i < 2000; i++)
+    sched_yield();
+  ck_assert(header_is_claimed(header_load_shared(object)));
+  copy_buffer targets = {.main = {.block = BLOCK_NONE}, .overflow = {.block = BLOCK_NONE}};
+  copy_space *copy = &t.heap->spaces->copy;
+  uint64_t now = word_of(copy_space_evacuate(copy, &targets, object, header, true));
+  os_thread_join(&t.thread);
+  copy_space_retire(copy, &targets);
+  t.heap->plan->release(t.heap);
+  const tsr_slot *slot = _i == 0 ? &pair_in(&t.root)->first : &pair_in(&t.root)->second;
+  ck_assert_uint_eq(slot->word, now);
+  ck_assert_uint_eq(pair_in(slot)->first.word, 12345);
+  ck_assert_uint_eq(pair_in(slot)->header, TSR_HEADER(PAIR));
+  ck_assert_int_eq(tsr_heap_verify(m, NULL), TSR_OK);
+  tsr_unbind_mutator(m, NULL);
+  ck_assert_int_eq(tsr_heap_destroy(t.heap, NULL), TSR_OK);
+}
+END_TEST
+
+#define TARGETS 20000u
+#define VISITS  10u
+
+/* Many arrays that lead to the same objects, which lie side by side: workers reach them at the same time. */
+START_TEST(what_several_workers_reach_is_reached_once) {
+  tsr_heap *heap = heap_with(plans[_i], "32M", 4);
+  tsr_mutator *m = tsr_bind_mutator(heap, heap, NULL);
+  tsr_scope scope;
+  tsr_scope_open(m, &scope);
+  tsr_slot *root = tsr_local(m, 0);
+  unit_array *array = tsr_alloc(m, 16 + TARGETS * VISITS * 8, 8, 0, TSR_DEFAULT);
+  ck_assert_ptr_nonnull(array);
+  array->header = TSR_HEADER(ARRAY);
+  array->length = TARGETS * VISITS;
+  root->word = word_of(array);
+  for (uint32_t i = 0; i < TARGETS; i++) {
+    unit_pair *pair = new_pair(m);
+    pair->first.word = 2 * (uint64_t)i + 1;
+    array->slots[i].word = word_of(pair);
+  }
+  for (uint32_t i = TARGETS; i < TARGETS * VISITS; i++)
+    array->slots[i] = array->slots[(uint64_t)i * 7919 % TARGETS];
+  for (unsigned round = 0; round < ROUNDS; round++) {
+    collect_with_queues(m, WHOLE, WHOLE);
+    array = (unit_array *)root->word;
+    for (uint32_t i = 0; i < TARGETS; i++) {
+      if (pair_in(&array->slots[i])->first.word != 2 * (uint64_t)i + 1)
+        ck_abort_msg("round %u: object %u is another", round, i);
+    }
+    for (uint32_t i = TARGETS; i < TARGETS * VISITS; i++) {
+      if (array->slots[i].word != array->slots[(uint64_t)i * 7919 % TARGETS].word)
+        ck_abort_msg("round %u: slot %u leads elsewhere", round, i);
+    }
+    ck_assert_int_eq(tsr_heap_verify(m, NULL), TSR_OK);
+  }
+  tsr_scope_close(m, &scope);
+  tsr_unbind_mutator(m, NULL);
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("collect");
   TCase *tests = tcase_create("rare paths");
-  tcase_set_timeout(tests, 120);
-  tcase_add_test(tests, a_queue_that_overflows_loses_nothing);
-  tcase_add_test(tests, survivors_without_a_destination_stay_in_place);
-  tcase_add_test(tests, staying_and_overflowing_together_lose_nothing);
+  tcase_set_timeout(tests, 0);
+  tcase_add_loop_test(tests, a_queue_that_overflows_loses_nothing, 0, PLANS);
+  tcase_add_loop_test(tests, queues_of_several_workers_that_overflow_lose_nothing, 0, PLANS);
+  tcase_add_loop_test(tests, survivors_without_a_destination_stay_in_place, 0, 2);
+  tcase_add_loop_test(tests, staying_and_overflowing_together_lose_nothing, 0, 2);
+  tcase_add_loop_test(tests, a_worker_waits_for_an_object_that_another_copies, 0, 2);
+  tcase_add_loop_test(tests, what_several_workers_reach_is_reached_once, 0, PLANS);
   tcase_add_test(tests, a_heap_filled_with_live_data_finds_a_destination_for_all_of_it);
   suite_add_tcase(suite, tests);
   return unit_run(suite);
