@@ -161,10 +161,13 @@ bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
    the buffer for another attempt. */
 static uintptr_t bump_retire(tsr_heap *heap, bump_slot *slot) {
   tsr_bump_pointer *pair = slot->pair;
-  os_atomic_add_full(&heap->bytes_allocated, (uintptr_t)0 - (pair->limit - pair->cursor));
+  uintptr_t cursor = pair->cursor;
+  os_atomic_add_full(&heap->bytes_allocated, (uintptr_t)0 - (pair->limit - cursor));
   *pair = (tsr_bump_pointer){0, 0};
   uintptr_t unwalkable = 0;
-  if (slot->arena != NULL && slot->arena->id != ARENA_MOVABLE && slot->buffer.end != 0) {
+  if (slot->arena != NULL && slot->arena->id == ARENA_MOVABLE) {
+    if (cursor != 0 && cursor < slot->buffer.end) arena_trim(slot->arena, &slot->buffer, cursor);
+  } else if (slot->arena != NULL && slot->buffer.end != 0) {
     unwalkable = arena_retire(slot->arena, slot->buffer);
   }
   if (unwalkable == 0) slot->buffer = no_buffer;

@@ -96,6 +96,7 @@ void heap_close(tsr_heap *heap) {
 /* ---- current size ---------------------------------------------------------------------------- */
 
 #define HEAP_QUEUE_SHARE       96
+#define HEAP_SLACK_SHARE       256
 #define HEAP_QUEUE_LEAST_BYTES ((size_t)16 << 10)
 
 size_t heap_queue_bytes(size_t heap_bytes) {
@@ -122,7 +123,8 @@ static size_t heap_metadata_bytes(const tsr_heap *heap, size_t limit_bytes) {
 static bool heap_fits(const tsr_heap *heap, size_t limit_bytes, size_t default_blocks,
                       size_t staying_blocks) {
   size_t blocks = heap->plan->footprint_blocks(heap, default_blocks, staying_blocks);
-  size_t metadata = heap_metadata_bytes(heap, limit_bytes);
+  /* Something is left for what mutators cannot wait for a collection to get: slots of handles, tables. */
+  size_t metadata = heap_metadata_bytes(heap, limit_bytes) + limit_bytes / HEAP_SLACK_SHARE;
   return metadata <= limit_bytes && blocks <= (limit_bytes - metadata) >> BLOCK_SHIFT;
 }
 

@@ -105,6 +105,7 @@ static void open_full(uint32_t blocks, uint32_t most, uint64_t *state) {
   for (size_t i = 0; i < f.count; i++)
     write_object(i);
   world_revoke_pairs(f.heap, NULL);
+  arena_begin_trace(&f.heap->spaces->arenas[ARENA_MOVABLE], true);
   f.blocks = (uint32_t)arena_blocks(a);
   ck_assert_uint_le(f.blocks, BLOCKS_MOST);
 }
