@@ -183,12 +183,12 @@ static void team_close(team *t) {
 static void collect_while_others_are_busy(vm_thread *self) {
   team *t = team_of(self);
   EXPECT(self, come(self));
-  while (atomic_load(&t->busy) > 0) {
+  do {
     EXPECT(self, collects(self));
     enter_native(self);
     nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
     leave_native(self);
-  }
+  } while (atomic_load(&t->busy) > 0);
   EXPECT(self, go(self));
 }
 
