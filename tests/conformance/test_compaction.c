@@ -317,6 +317,26 @@ START_TEST(a_full_heap_with_two_hundred_pins) {
 }
 END_TEST
 
+/* A gap here and there in blocks that are nearly full: what is free adds up, and before a request is refused
+   it is put together. */
+START_TEST(small_gaps_make_room_for_a_large_object) {
+  vm_init_calm(&vm);
+  start("16M");
+  size_t n = 0;
+  while (make_item(n, (struct item){.kind = BYTES, .count = KIB - 16}))
+    n++;
+  ck_assert_uint_gt(n, 13 * KIB / (slides() || !vm_collects ? 1 : 2));
+  for (size_t i = 0; i < n; i += 25)
+    drop_item(i);
+  vm_take_ooms(&vm, NULL);
+  tsr_ref large = vm_new(vm.m, BYTES, 0, 400 * KIB);
+  ck_assert_msg(!slides() || large != NULL, "%zu KiB are free, and no room for 400", n / 25);
+  ck_assert_uint_eq(vm_take_ooms(&vm, NULL), large == NULL ? 1 : 0);
+  check_items();
+  stop();
+}
+END_TEST
+
 /* ---- one program, several heaps ---------------------------------------------------------------- */
 
 #define PROGRAM_ITEMS 20000u
@@ -425,6 +445,7 @@ END_TEST
 static void add(TCase *tests) {
   tcase_add_test(tests, a_full_heap_is_of_use_to_the_last_block);
   tcase_add_test(tests, a_full_heap_with_two_hundred_pins);
+  tcase_add_test(tests, small_gaps_make_room_for_a_large_object);
   tcase_add_loop_test(tests, addresses_do_not_depend_on_the_workers, 0, 3);
   tcase_add_test(tests, alignment_is_kept);
 }
