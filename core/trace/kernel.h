@@ -379,7 +379,7 @@ OS_ALWAYS_INLINE void kernel_scan_custom(const kernel k, kernel_run *run, tsr_re
 /* An object of any layout. */
 OS_ALWAYS_INLINE void kernel_scan_other(const kernel k, struct worker *worker, tsr_ref object,
                                         size_t position) {
-  uint64_t header = header_load(object);
+  uint64_t header = k.shared ? header_load_shared(object) : header_load(object);
   if (header_is_leaf(header)) return;
   const layout *l = layout_of_header(worker->heap->layouts, object, header);
   HEAP_ALWAYS_CHECK(worker->heap, l != NULL, object,
@@ -399,7 +399,7 @@ OS_ALWAYS_INLINE void kernel_scan_other(const kernel k, struct worker *worker, t
 
 /* Takes the slots of an object. Most are plain. */
 OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref object) {
-  uint64_t header = header_load(object);
+  uint64_t header = k.shared ? header_load_shared(object) : header_load(object);
   uint64_t index = (header >> run->layout_shift) & run->layout_mask;
   uint64_t trace = TSR_LIKELY(index - 1 < run->layout_last) ? run->traces[index] : LAYOUT_NOT_PLAIN;
   if (trace == 0) return;
