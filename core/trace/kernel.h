@@ -49,8 +49,7 @@ typedef struct kernel_run {
   uint64_t layout_mask;
   uint32_t layout_shift;
   uint32_t next_edge;
-  uint32_t next_object;
-  bool near; /* what is scanned was near the last, so mark bits are taken to be in the cache */
+  bool in_order;    /* what was looked at last lies close behind what was before */
   uintptr_t object; /* what was looked at last, as a granule */
   enum block_space from_space;
 } kernel_run;
@@ -59,7 +58,6 @@ OS_ALWAYS_INLINE void kernel_save(const kernel_run *run) {
   run->worker->queue.bottom = run->bottom;
   run->worker->queue.top = run->top;
   run->worker->next_edge = run->next_edge;
-  run->worker->next_object = run->next_object;
 }
 
 OS_ALWAYS_INLINE void kernel_restore(kernel_run *run) {
@@ -85,7 +83,6 @@ OS_ALWAYS_INLINE kernel_run kernel_begin(struct worker *worker) {
                       .layout_mask = layouts->source.mask,
                       .layout_shift = (uint32_t)layouts->source.shift,
                       .next_edge = worker->next_edge,
-                      .next_object = worker->next_object,
                       .from_space = heap->spaces->copy.from_space};
 }
 
@@ -254,9 +251,9 @@ OS_ALWAYS_INLINE void kernel_take_slot(const kernel k, kernel_run *run, tsr_slot
   uintptr_t granule;
   if (!kernel_target(k, run, slot->word, &granule)) return;
   if (k.waits == KERNEL_WAITS_FOR_OBJECT) {
-    run->near = granule - run->object < KERNEL_NEAR_BYTES / TSR_GRANULE;
+    run->in_order = granule - run->object < KERNEL_NEAR_BYTES / TSR_GRANULE;
     run->object = granule;
-    if (run->near) {
+    if (run->in_order) {
       kernel_visit_slot(k, run, slot);
       return;
     }
@@ -264,7 +261,7 @@ OS_ALWAYS_INLINE void kernel_take_slot(const kernel k, kernel_run *run, tsr_slot
     kernel_defer_edge(k, run, (uintptr_t)slot);
     return;
   }
-  if (run->near || granule - run->object < KERNEL_NEAR_BYTES / TSR_GRANULE) {
+  if (granule - run->object < KERNEL_NEAR_BYTES / TSR_GRANULE) {
     kernel_visit_edge(k, run, granule + 1);
     return;
   }
@@ -402,9 +399,9 @@ OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref objec
   uint64_t header = k.shared ? header_load_shared(object) : header_load(object);
   uint64_t index = (header >> run->layout_shift) & run->layout_mask;
   uint64_t trace = TSR_LIKELY(index - 1 < run->layout_last) ? run->traces[index] : LAYOUT_NOT_PLAIN;
-  if (trace == 0) return;
   uint32_t slots = layout_trace_slots(trace);
   if (TSR_UNLIKELY(slots == 0 || header_is_leaf(header))) {
+    if (trace == 0 || header_is_leaf(header)) return;
     kernel_save(run);
     k.scan_other(run->worker, object, 0);
     kernel_restore(run);
@@ -438,44 +435,40 @@ OS_ALWAYS_INLINE void kernel_share(const kernel k, kernel_run *run, uint32_t *tu
   kernel_restore(run);
 }
 
-/* An object waits, and the one in whose place it does, the oldest, is the next; 0: there was none. */
-OS_ALWAYS_INLINE uintptr_t kernel_exchange_object(kernel_run *run, uintptr_t object) {
-  OS_FETCH((const void *)object);
-  uintptr_t *place = &run->worker->objects[run->next_object++ % WORKER_OBJECTS];
-  uintptr_t oldest = *place;
-  *place = object;
-  return oldest;
-}
-
-/* Takes an object that waits, the newest first: where a graph has no width, that is the only one. 0: none waits. */
-OS_ALWAYS_INLINE uintptr_t kernel_take_object(kernel_run *run) {
-  for (uint32_t i = 0; i < WORKER_OBJECTS; i++) {
-    uintptr_t *place = &run->worker->objects[--run->next_object % WORKER_OBJECTS];
-    uintptr_t object = *place;
-    *place = 0;
-    if (TSR_LIKELY(object != 0)) return object;
-  }
-  return 0;
+/* Edges that wait are visited when nothing else is left: in a graph that lies in depth-first order the one
+   that was put off last, as it comes next; else all of them. False: none waits. */
+OS_ALWAYS_INLINE bool kernel_visit_waiting(const kernel k, kernel_run *run) {
+  return run->in_order ? kernel_visit_newest(k, run) : kernel_flush_edges(k, run);
 }
 
 /* With a visit that leaves objects alone. */
 OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
-  uint32_t turns = 0;
+  uintptr_t *waiting = run->worker->objects;
+  uint32_t turns = 0, first = 0, end = 0;
   uintptr_t object = 0;
   for (;;) {
     if (TSR_UNLIKELY(run->top == run->bottom)) {
-      object = kernel_take_object(run);
-      if (object == 0 && !kernel_flush_edges(k, run)) return;
+      if (first == end) {
+        if (!kernel_visit_waiting(k, run)) return;
+        continue;
+      }
+      object = waiting[first++ % WORKER_OBJECTS];
+      run->in_order = false;
     } else {
       uintptr_t entry = *--run->top;
       if (TSR_UNLIKELY((entry & QUEUE_RESUMES) != 0)) {
         kernel_resume(k, run, entry);
         continue;
       }
-      run->near = entry - object < KERNEL_NEAR_BYTES;
-      object = run->near ? entry : kernel_exchange_object(run, entry);
+      run->in_order = entry - object < KERNEL_NEAR_BYTES;
+      object = entry;
+      if (!run->in_order) {
+        OS_FETCH((const void *)entry);
+        waiting[end++ % WORKER_OBJECTS] = entry;
+        if (end - first < WORKER_OBJECTS) continue;
+        object = waiting[first++ % WORKER_OBJECTS];
+      }
     }
-    if (object == 0) continue;
     run->object = (object - run->base) / TSR_GRANULE;
     kernel_scan(k, run, (tsr_ref)object);
     kernel_share(k, run, &turns);
@@ -487,9 +480,7 @@ OS_ALWAYS_INLINE void kernel_drain_slots(const kernel k, kernel_run *run) {
   uint32_t turns = 0;
   for (;;) {
     if (TSR_UNLIKELY(run->top == run->bottom)) {
-      /* In a graph that lies in depth-first order, what was put off last comes next. */
-      bool visited = run->near ? kernel_visit_newest(k, run) : kernel_flush_edges(k, run);
-      if (!visited) return;
+      if (!kernel_visit_waiting(k, run)) return;
       continue;
     }
     uintptr_t entry = *--run->top;

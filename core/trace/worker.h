@@ -21,9 +21,9 @@ struct worker {
   size_t live_bytes;   /* of what it counted in this collection */
   uint64_t cpu_ns;     /* that its thread has spent on this collection */
   /* What waits while something is fetched into the cache (core/trace/kernel.h). */
-  uintptr_t objects[WORKER_OBJECTS];       /* to be scanned; 0: none */
+  uintptr_t objects[WORKER_OBJECTS];       /* to be scanned */
   uintptr_t edges[WORKER_EDGES];           /* to be visited; 0: none */
-  uint32_t next_object, next_edge;         /* places of the oldest, modulo the size */
+  uint32_t next_edge;                      /* the place of the oldest, modulo the size */
   tsr_slot *scan_slots[WORKER_SCAN_SLOTS]; /* what custom layouts report into */
 };
 
