@@ -123,7 +123,9 @@ void seal_open_region(tsr_heap *heap, tsr_ref object) {
   const block_map *map = &heap->blocks;
   uint32_t index = block_map_index(map, (uintptr_t)object);
   uint32_t end;
+  os_mutex_lock(&heap->blocks.lock); /* other workers take blocks meanwhile */
   page_span region = seal_region(map, index, &end);
+  os_mutex_unlock(&heap->blocks.lock);
   if (!seal_protect(region, OS_ACCESS_READ_WRITE)) {
     /* What is needed now, at the price of a mapping. */
     uint32_t run = block_map_at(map, index)->run_blocks;

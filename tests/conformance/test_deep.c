@@ -14,16 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ADDRESS_SANITIZER 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define ADDRESS_SANITIZER 1
-#endif
-
-#if defined(ADDRESS_SANITIZER) || defined(TSR_THREAD_SANITIZER)
+#if VM_SANITIZED
 #define LEFT_BYTES  (64 * KIB)
 #define STACK_BYTES (8 * MIB) /* with what the sanitizer keeps there */
 #define LONG_LENGTH ((size_t)1000000)
@@ -204,7 +195,7 @@ static void add(TCase *tests) {
 }
 
 int main(void) {
-#if defined(ADDRESS_SANITIZER) || defined(TSR_THREAD_SANITIZER)
+#if VM_SANITIZED
   printf("a sanitizer's frames are larger: 64 KiB of stack are left instead of 4\n");
 #endif
   return vm_main("deep", add);

@@ -9,7 +9,8 @@
  *
  * "Forgotten, not touched": mutators and pairs that the VM keeps in memory of its own lie in pages
  * that the child makes inaccessible before it calls tsr_fork_child(). Children start no threads but those
- * that collect for them; under ThreadSanitizer, which ends such a child, one thread collects everywhere.
+ * that collect for them; under a sanitizer, whose own locks and tables of threads a child inherits as
+ * they were, one thread collects everywhere.
  */
 #include "own_threads.h"
 
@@ -999,9 +1000,9 @@ static void add(TCase *tests) {
 }
 
 int main(void) {
-#ifdef TSR_THREAD_SANITIZER
+#if VM_SANITIZED
   setenv("TESSERA_THREADS", "1", 1);
-  printf("ThreadSanitizer ends children that start threads: one thread collects\n");
+  printf("a sanitizer's own locks and tables do not survive a fork: one thread collects\n");
 #endif
   return vm_main("fork", add);
 }

@@ -229,6 +229,56 @@ START_TEST(large_garbage_comes_back) {
 }
 END_TEST
 
+/* ---- scan callbacks ------------------------------------------------------------------------ */
+
+/* Header, size in bytes, whether it is going to live, a slot. */
+static size_t noted_size(void *data, tsr_ref object) {
+  (void)data;
+  return vm_slot(object, 1)->word;
+}
+
+/* On any worker. */
+static size_t noted_scan(void *data, tsr_ref object, size_t resume, tsr_slot_buffer *out) {
+  (void)resume;
+  atomic_uint *scans = ((testvm *)data)->extra;
+  atomic_fetch_add(&scans[vm_slot(object, 2)->word], 1);
+  return tsr_slot_buffer_push(out, vm_slot(object, 3)) ? TSR_SCAN_DONE : 0;
+}
+
+/* A VM may have taken apart what an object that it has dropped needs to be scanned. */
+START_TEST(what_is_dead_is_not_scanned) {
+  testvm vm;
+  vm_open(&vm, "64M");
+  atomic_uint scans[2] = {0, 0};
+  vm.extra = scans;
+  tsr_layout layout = {TSR_LAYOUT_INIT, .name = "noted", .kind = TSR_LAYOUT_CUSTOM,
+                       .object_size = noted_size, .scan = noted_scan};
+  uint32_t id = tsr_layout_register(vm.heap, &layout, NULL);
+  ck_assert_uint_ne(id, 0);
+  tsr_scope scope;
+  tsr_scope_open(vm.m, &scope);
+  static const size_t sizes[] = {32, 1000, TSR_MAX_INLINE_BYTES + 8, 200 * KIB};
+  for (unsigned i = 0; i < 40; i++) {
+    size_t size = sizes[i / 2 % 4];
+    uint64_t *words = tsr_alloc(vm.m, size, 8, 0, TSR_DEFAULT);
+    ck_assert_ptr_nonnull(words);
+    words[0] = vm_header(id, 0);
+    words[1] = size;
+    words[2] = i % 2;
+    ck_assert_int_eq(tsr_post_alloc(vm.m, (tsr_ref)(void *)words, size, TSR_DEFAULT), TSR_OK);
+    if (i % 2 == 1) tsr_local(vm.m, vm_word(words));
+  }
+  for (unsigned round = 0; round < 2; round++) {
+    vm_collect(&vm);
+    unsigned of_dead = atomic_load(&scans[0]), of_live = atomic_load(&scans[1]);
+    ck_assert_uint_eq(of_dead, 0);
+    ck_assert(!vm_collects || of_live >= 20 * (round + 1));
+  }
+  tsr_scope_close(vm.m, &scope);
+  vm_stop(&vm);
+}
+END_TEST
+
 static void add(TCase *tests) {
   tcase_add_test(tests, a002_07_large_sizes_leave_the_buffer);
   tcase_add_test(tests, small_objects_on_request);
@@ -237,6 +287,7 @@ static void add(TCase *tests) {
   tcase_add_test(tests, large_arrays_of_small_objects);
   tcase_add_test(tests, small_objects_hold_large_ones);
   tcase_add_test(tests, large_garbage_comes_back);
+  tcase_add_test(tests, what_is_dead_is_not_scanned);
 }
 
 int main(void) {

@@ -19,12 +19,14 @@ static void stop(void) {
   vm_stop(&vm);
 }
 
-/* An object of a kind whose every slot holds a cell tagged with the slot's number. */
+/* An object of a kind whose every slot holds a cell tagged with the slot's number. Dead cells lie
+   between them, so that a plan that slides has to move them. */
 static tsr_slot *full_object(unsigned kind, size_t count) {
   tsr_slot *object = tsr_local(vm.m, vm_word(vm_new(vm.m, kind, 77, count)));
   ck_assert_uint_ne(object->word, 0);
   vm_fill(vm_ref(object->word), count + 1);
   for (size_t i = 0; i < vm_slots(kind, count); i++) {
+    if (i % 4 == 0) ck_assert_ptr_nonnull(vm_new(vm.m, CELL, 0, 0));
     tsr_ref cell = vm_new(vm.m, CELL, (unsigned)(i & 0xffff), 0);
     ck_assert_ptr_nonnull(cell);
     vm_set(vm.m, vm_ref(object->word), vm_slot_index(kind, i), vm_word(cell));

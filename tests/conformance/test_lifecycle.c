@@ -94,7 +94,7 @@ START_TEST(a_thousand_heaps_leave_nothing) {
   ck_assert_uint_eq(late.threads, early.threads);
   ck_assert_msg(late.mappings <= early.mappings + 8, "mappings: %zu, then %zu", early.mappings,
                 late.mappings);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(TSR_THREAD_SANITIZER)
+#if !VM_SANITIZED
   /* (A sanitizer keeps freed memory and thread records on purpose.) */
   ck_assert_msg(late.resident_bytes <= early.resident_bytes + MIB, "resident: %zu, then %zu",
                 early.resident_bytes, late.resident_bytes);

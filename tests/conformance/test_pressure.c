@@ -8,22 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ADDRESS_SANITIZER 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define ADDRESS_SANITIZER 1
-#endif
-
 /* A sanitizer makes each call many times slower, and needs address space of its own. */
-#if defined(ADDRESS_SANITIZER) || defined(TSR_THREAD_SANITIZER)
-#define SANITIZED true
-#else
-#define SANITIZED false
-#endif
-
-#define TABLE_BYTES (SANITIZED ? 6 * MIB : 30 * MIB)
+#define TABLE_BYTES (VM_SANITIZED ? 6 * MIB : 30 * MIB)
 
 static void *alloc_large(testvm *vm, size_t bytes, uint32_t request) {
   size_t size = tsr_round_size(bytes);
@@ -91,7 +77,7 @@ START_TEST(root_ranges_find_memory_that_only_free_blocks_hold) {
   testvm vm;
   open_after_a_large_object(&vm);
   tsr_error error = {0};
-  size_t wanted = SANITIZED ? 40000 : 200000;
+  size_t wanted = VM_SANITIZED ? 40000 : 200000;
   tsr_slot *slots = calloc(wanted, sizeof *slots);
   ck_assert_ptr_nonnull(slots);
   for (size_t i = 0; i < wanted; i++) {
@@ -285,7 +271,7 @@ END_TEST
 static void add(TCase *tests) {
   tcase_add_test(tests, an_impossible_size_without_collecting_calls_nobody_back);
   tcase_add_test(tests, a_full_heap_without_collecting_calls_nobody_back);
-  if (!SANITIZED)
+  if (!VM_SANITIZED)
     tcase_add_test(tests, the_default_options_fit_a_process_with_little_address_space);
   if (!vm_collects) return;
   tcase_add_test(tests, handles_find_memory_that_only_free_blocks_hold);

@@ -7,14 +7,6 @@
 #include <sched.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_THREAD__)
-/* A child of several threads may start its own, though what these do is no longer watched. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void) {
-  return "die_after_fork=0";
-}
-#endif
-
 extern char **environ;
 
 const char *vm_plan;

@@ -29,6 +29,16 @@
 
 #include <tessera/tessera.h>
 
+/* Whether ThreadSanitizer or AddressSanitizer is compiled in: calls are slow, frames large, and what
+   they keep for themselves counts. */
+#if defined(TSR_THREAD_SANITIZER) || defined(__SANITIZE_ADDRESS__)
+#define VM_SANITIZED 1
+#elif defined(__has_feature)
+#define VM_SANITIZED __has_feature(address_sanitizer)
+#else
+#define VM_SANITIZED 0
+#endif
+
 /*
  * At each assertion that holds, Check writes the place into a pipe, which costs far more than most of
  * what is asserted in loops. Here each line does so the first few times only; what an assertion

@@ -4,8 +4,11 @@
  * Objects are addresses that nobody follows but this test: items of a table, which note what has become
  * of them. An item with a *position* is an entry of three words.
  */
+#include <signal.h>
 #include <string.h>
 
+#include "core/os/machine.h"
+#include "core/os/memory.h"
 #include "core/os/thread.h"
 #include "core/trace/queue.h"
 #include "tests/unit/unit.h"
@@ -287,6 +290,48 @@ START_TEST(the_ring_goes_round) {
 }
 END_TEST
 
+/* ---- a thief that is too late ------------------------------------------------------------------------- */
+
+static fixture robbed, quicker;
+static void *closed_page;
+
+/* On the slower thief's first store, which goes to a page that is closed: another is through in the meantime.
+   If that fails the signal ends the test. */
+static void come_between(int number) {
+  bool stole = mark_queue_steal(&quicker.queue, &robbed.queue);
+  bool opened = os_memory_protect(closed_page, os_page_bytes(), OS_ACCESS_READ_WRITE);
+  if (!stole || !opened) signal(number, SIG_DFL);
+}
+
+START_TEST(a_thief_that_is_too_late_has_nothing) {
+  size_t bytes = os_page_bytes();
+  closed_page = os_memory_reserve(bytes, bytes);
+  ck_assert_ptr_nonnull(closed_page);
+  ck_assert(os_memory_commit(closed_page, bytes));
+  ck_assert(os_memory_protect(closed_page, bytes, OS_ACCESS_NONE));
+  mark_queue slower;
+  mark_queue_reset(&slower, closed_page, bytes);
+  reset(&robbed, MOST_WORDS);
+  reset(&quicker, MOST_WORDS);
+  for (size_t i = 0; i < 100; i++)
+    ck_assert(push(&robbed.queue, i));
+  ck_assert(mark_queue_share(&robbed.queue));
+  void (*on_segv)(int) = signal(SIGSEGV, come_between);
+  void (*on_bus)(int) = signal(SIGBUS, come_between);
+  bool stole = mark_queue_steal(&slower, &robbed.queue);
+  signal(SIGSEGV, on_segv);
+  signal(SIGBUS, on_bus);
+  ck_assert(!stole);
+  ck_assert_uint_eq(pop_all(&slower), 0);
+  ck_assert_uint_gt(pop_all(&quicker.queue), 0);
+  while (mark_queue_steal(&slower, &robbed.queue))
+    pop_all(&slower);
+  pop_all(&robbed.queue);
+  assert_taken_once(100);
+  os_memory_release(closed_page, bytes);
+}
+END_TEST
+
 /* ---- closing up ------------------------------------------------------------------------------------- */
 
 /* What sharing frees at the bottom is of use: only as much is refused as does not fit. */
@@ -331,6 +376,7 @@ typedef struct thief {
   os_thread thread;
   unsigned index;
   size_t thefts;
+  size_t kept; /* entries that it had after a theft that failed */
 } thief;
 
 static void steal_all(void *context) {
@@ -342,9 +388,10 @@ static void steal_all(void *context) {
     if (mark_queue_steal(own, &all.owner.queue)) {
       t->thefts++;
       pop_all(own);
-    } else if (ended && !mark_queue_offers(&all.owner.queue)) {
-      return;
+      continue;
     }
+    t->kept += pop_all(own);
+    if (ended && !mark_queue_offers(&all.owner.queue)) return;
   }
 }
 
@@ -385,6 +432,7 @@ START_TEST(of_many_thieves_one_gets_an_entry) {
   for (unsigned i = 0; i < count; i++) {
     os_thread_join(&thieves[i].thread);
     thefts += thieves[i].thefts;
+    ck_assert_uint_eq(thieves[i].kept, 0);
     assert_within(&all.thieves[i], 600);
   }
   ck_assert_uint_gt(thefts, 0);
@@ -405,6 +453,7 @@ int main(void) {
   tcase_add_test(tests, a_worker_steals_from_itself);
   tcase_add_test(tests, a_thief_with_little_room_steals_less);
   tcase_add_test(tests, the_ring_goes_round);
+  tcase_add_test(tests, a_thief_that_is_too_late_has_nothing);
   tcase_add_test(tests, a_queue_closes_up_over_what_was_shared);
   tcase_add_loop_test(tests, of_many_thieves_one_gets_an_entry, 0, 2 * (int)THIEVES_MOST);
   suite_add_tcase(suite, tests);

@@ -33,14 +33,6 @@
 #define JOBS  3000u
 #endif
 
-#ifdef TSR_THREAD_SANITIZER
-/* A child of several threads may start its own, though what these do is no longer watched. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void) {
-  return "die_after_fork=0";
-}
-#endif
-
 /* ---- heaps ------------------------------------------------------------------------------------- */
 
 static const char *const plans[] = {"semispace", "markcompact"};
@@ -250,6 +242,7 @@ END_TEST
 
 /* ---- fork ------------------------------------------------------------------------------------------- */
 
+#ifndef TSR_THREAD_SANITIZER
 /* Threads do not survive a fork: the child starts its own, and all goes on on both sides. */
 START_TEST(a_child_starts_threads_of_its_own) {
   for (unsigned round = 0; round < 10; round++) {
@@ -278,6 +271,7 @@ START_TEST(a_child_starts_threads_of_its_own) {
   }
 }
 END_TEST
+#endif
 
 /* ---- the memory of the queues ----------------------------------------------------------------------- */
 
@@ -336,6 +330,31 @@ START_TEST(the_queues_borrow_no_more_than_there_is) {
     heap->account.limit_bytes = most;
   }
   close_heap(heap);
+}
+END_TEST
+
+/* Nor what a plan may come to need for survivors, which still finds room when the queues have borrowed all else. */
+START_TEST(the_queues_leave_what_survivors_may_need) {
+  static const size_t rooms[] = {0, (size_t)100 << 10, (size_t)1 << 20};
+  for (unsigned i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
+    fixture f;
+    fixture_open(&f, "semispace", 3);
+    team_gather(f.heap->team); /* starts the threads */
+    team_disperse(f.heap->team);
+    memory_account *account = &f.heap->account;
+    size_t footprint = f.heap->plan->footprint_blocks(f.heap, 0, 0) * BLOCK_BYTES;
+    size_t committed = os_atomic_load(&account->by_type[MEMORY_BLOCKS].bytes);
+    ck_assert_uint_gt(footprint, committed + 4 * BLOCK_BYTES);
+    size_t to_come = footprint - committed;
+    account->limit_bytes = os_atomic_load(&account->total.bytes) + to_come + rooms[i];
+    team_gather(f.heap->team);
+    assert_queues_are_apart(f.heap->team);
+    ck_assert_uint_ge(memory_headroom(account), to_come);
+    team_disperse(f.heap->team);
+    ck_assert(collects_with(&f, 3));
+    ck_assert(!f.heap->spaces->copy.exhausted);
+    fixture_close(&f);
+  }
 }
 END_TEST
 
@@ -471,9 +490,12 @@ int main(void) {
   tcase_add_loop_test(tests, workers_come_as_the_heap_grows, 0, PLANS);
   tcase_add_loop_test(tests, fewer_threads_collect_where_some_are_refused, 0, PLANS);
   tcase_add_loop_test(tests, fewer_threads_collect_where_memory_is_refused, 0, PLANS);
+#ifndef TSR_THREAD_SANITIZER /* whose table of threads a child inherits as it was */
   tcase_add_loop_test(tests, a_child_starts_threads_of_its_own, 0, PLANS);
+#endif
   tcase_add_loop_test(tests, the_queues_give_back_what_they_borrowed, 0, PLANS);
   tcase_add_loop_test(tests, the_queues_borrow_no_more_than_there_is, 0, PLANS);
+  tcase_add_test(tests, the_queues_leave_what_survivors_may_need);
   tcase_add_loop_test(tests, a_trace_ends_when_nothing_is_left, 0, (int)WORKERS_MOST - 1);
   suite_add_tcase(suite, tests);
   return unit_run(suite);
