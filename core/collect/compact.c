@@ -57,8 +57,13 @@ OS_ALWAYS_INLINE tsr_ref compact_visit(kernel_run *run, tsr_ref object, uintptr_
   return (tsr_ref)compaction_forward(&run->worker->heap->spaces->compaction, (uintptr_t)object);
 }
 
+static kernel_scan_function compact_update_other;
+
 /* Nothing is queued, so nothing is scanned but what is asked for. */
-static const kernel compact_kernel = {.visit = compact_visit, .tagged = true};
+static const kernel compact_kernel = {
+    .visit = compact_visit, .scan_other = compact_update_other, .tagged = true};
+static const kernel compact_plain_kernel = {
+    .visit = compact_visit, .scan_other = compact_update_other, .tagged = false};
 
 void compact_update_slots(struct worker *worker, tsr_slot *first, size_t count) {
   kernel_visit_slots(compact_kernel, worker, first, count);
@@ -77,23 +82,22 @@ static void compact_update_part(kernel_run *run, tsr_ref object, const layout *l
   if (first < last) kernel_scan_elements(compact_kernel, run, object, l, first, last);
 }
 
-static void compact_update_object(kernel_run *run, tsr_ref object) {
-  uint64_t header = header_load(object);
-  if (header_is_leaf(header)) return;
-  const layout *l = layout_of_header(run->worker->heap->layouts, object, header);
+/* An object of any layout that has slots, small or large. */
+OS_NEVER_INLINE void compact_update_other(struct worker *worker, tsr_ref object, size_t position) {
+  kernel_run run = kernel_begin(worker);
+  const layout *l = layout_of(worker->heap->layouts, object);
   if (l->kind == TSR_LAYOUT_CUSTOM) {
-    struct worker *worker = run->worker;
-    for (size_t position = 0; position != TSR_SCAN_DONE;) {
+    while (position != TSR_SCAN_DONE) {
       tsr_slot_buffer out = {worker->scan_slots, worker->scan_slots + WORKER_SCAN_SLOTS};
       position = l->scan(worker->heap->vm, object, position, &out);
       for (tsr_slot **slot = worker->scan_slots; slot < out.next; slot++)
-        kernel_visit_slot(compact_kernel, run, *slot);
+        kernel_visit_slot(compact_kernel, &run, *slot);
     }
     return;
   }
-  kernel_scan_fixed(compact_kernel, run, object, l);
+  kernel_scan_fixed(compact_kernel, &run, object, l);
   if (l->kind != TSR_LAYOUT_REFERENCES && l->kind != TSR_LAYOUT_ELEMENTS) return;
-  kernel_scan_elements(compact_kernel, run, object, l, 0, kernel_elements(l, object));
+  kernel_scan_elements(compact_kernel, &run, object, l, 0, kernel_elements(l, object));
 }
 
 /* A large object's first block, or a later one: each worker updates what begins in the blocks that it takes. */
@@ -105,22 +109,43 @@ static void compact_update_large(kernel_run *run, uint32_t index, uint32_t head)
   if (header_is_leaf(header)) return;
   const layout *l = layout_of_header(run->worker->heap->layouts, object, header);
   bool array = l->kind == TSR_LAYOUT_REFERENCES || l->kind == TSR_LAYOUT_ELEMENTS;
-  if (index == head && !array) compact_update_object(run, object);
+  if (index == head && !array) compact_update_other(run->worker, object, 0);
   if (index == head && array) kernel_scan_fixed(compact_kernel, run, object, l);
   if (array) compact_update_part(run, object, l, index);
+}
+
+/* The small objects that were reached. What else has mark bits in an arena where objects stay are free runs. */
+OS_ALWAYS_INLINE void compact_update_small(const kernel k, struct worker *worker, uint32_t index,
+                                           bool movable) {
+  const tsr_heap *heap = worker->heap;
+  const uint64_t *marks = object_bits_of(heap->bits.marks, index);
+  const uint64_t *starts = object_bits_of(heap->bits.starts, index);
+  uintptr_t start = block_map_start(&heap->blocks, index);
+  kernel_run run = kernel_begin(worker);
+  for (uint32_t word = 0; word < BLOCK_BIT_WORDS; word++) {
+    uint64_t reached = movable ? marks[word] : marks[word] & starts[word];
+    for (; reached != 0; reached &= reached - 1) {
+      size_t granule = 64 * word + (size_t)__builtin_ctzll(reached);
+      kernel_scan(k, &run, (tsr_ref)(start + granule * TSR_GRANULE));
+    }
+  }
 }
 
 static void compact_update_block(struct worker *worker, uint32_t index, enum block_space space) {
   const tsr_heap *heap = worker->heap;
   kernel_run run = kernel_begin(worker);
-  uintptr_t at = block_map_start(&heap->blocks, index);
-  uintptr_t end = at + BLOCK_BYTES;
   switch (space) {
-  case BLOCK_ARENA:
   case BLOCK_MOVABLE:
+    if (compaction_block(&heap->spaces->compaction, index)->live == 0) return;
+    if (reference_rule_is_plain(&heap->references)) {
+      compact_update_small(compact_plain_kernel, worker, index, true);
+    } else {
+      compact_update_small(compact_kernel, worker, index, true);
+    }
+    return;
+  case BLOCK_ARENA:
   case BLOCK_SEALED:
-    for (; (at = arena_next_object(heap, at, end, true)) < end; at += TSR_GRANULE)
-      compact_update_object(&run, (tsr_ref)at);
+    compact_update_small(compact_kernel, worker, index, false);
     return;
   case BLOCK_LARGE:
     compact_update_large(&run, index, index);

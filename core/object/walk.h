@@ -8,15 +8,23 @@
 
 #include "core/object/layout.h"
 
+/* Layout and size of an object that has not been copied away. */
+static inline const layout *object_walk_layout(const tsr_heap *heap, tsr_ref object,
+                                               size_t *bytes) {
+  const layout *l = layout_of(heap->layouts, object);
+  HEAP_ALWAYS_CHECK(heap, l != NULL, object,
+                    "an object's layout is unknown: its header was never written, or overwritten");
+  *bytes = layout_object_bytes(heap, l, object);
+  HEAP_ALWAYS_CHECK(heap, *bytes != 0, object, "an object's size is zero");
+  return l;
+}
+
 /* Size of an object that may have been copied away: a forwarded one is as large as its copy. */
 static inline size_t object_walk_bytes(const tsr_heap *heap, tsr_ref object) {
   uint64_t header = header_load(object);
   if (header_is_forwarded(header)) object = (tsr_ref)forwarding_target(heap->blocks.base, header);
-  const layout *l = layout_of(heap->layouts, object);
-  HEAP_ALWAYS_CHECK(heap, l != NULL, object,
-                    "an object's layout is unknown: its header was never written, or overwritten");
-  size_t bytes = layout_object_bytes(heap, l, object);
-  HEAP_ALWAYS_CHECK(heap, bytes != 0, object, "an object's size is zero");
+  size_t bytes;
+  object_walk_layout(heap, object, &bytes);
   return bytes;
 }
 

@@ -50,11 +50,13 @@ static bool live_words_collect(const tsr_heap *heap, uint32_t index, uint64_t *l
     for (uint64_t bits = marks[word]; bits != 0; bits &= bits - 1) {
       uint32_t granule = word * 64 + (uint32_t)__builtin_ctzll(bits);
       tsr_ref object = (tsr_ref)(start + (uintptr_t)granule * TSR_GRANULE);
-      uint32_t granules = (uint32_t)(object_walk_bytes(heap, object) / TSR_GRANULE);
+      size_t bytes;
+      const layout *l = object_walk_layout(heap, object, &bytes);
+      uint32_t granules = (uint32_t)(bytes / TSR_GRANULE);
       HEAP_ALWAYS_CHECK(heap, granules <= BLOCK_GRANULES - granule, object,
                         "a reachable object's size runs past its block: its length was "
                         "overwritten, or the reference does not point to an object");
-      slides &= layout_of(heap->layouts, object)->align <= heap->object_align;
+      slides &= l->align <= heap->object_align;
       live_words_set(live, granule, granule + granules);
     }
   }
@@ -69,14 +71,24 @@ static void marks_keep_objects(const tsr_heap *heap, uint32_t index) {
     marks[i] &= starts[i];
 }
 
+static bool marks_are_clear(const tsr_heap *heap, uint32_t index) {
+  const uint64_t *marks = object_bits_of(heap->bits.marks, index);
+  uint64_t any = 0;
+  for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++)
+    any |= marks[i];
+  return any == 0;
+}
+
 void compaction_measure(compaction *c, uint32_t index) {
   const tsr_heap *heap = c->heap;
-  uint64_t live[BLOCK_BIT_WORDS] = {0};
+  move_block *m = compaction_block(c, index);
   if (heap->spaces->arenas[ARENA_MOVABLE].has_starts) marks_keep_objects(heap, index);
+  m->live = 0;
+  if (marks_are_clear(heap, index)) return;
+  uint64_t live[BLOCK_BIT_WORDS] = {0};
   bool slides = live_words_collect(heap, index, live);
   block *b = block_map_at(&heap->blocks, index);
   if (!slides) b->flags |= BLOCK_PLACED;
-  move_block *m = compaction_block(c, index);
   uint32_t count = 0;
   for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
     m->before[i] = (uint16_t)count;
