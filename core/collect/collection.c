@@ -288,6 +288,7 @@ static void collection_measure(tsr_heap *heap, tsr_collection *record) {
   record->trace_ns = traced_ns - begin_ns;
   record->trace_cpu_ns = collection_cpu_ns(team) - begin_cpu_ns;
   record->live_bytes = collection_release(heap);
+  team_note_live(team, record->live_bytes);
   record->release_ns = os_clock_ns() - traced_ns;
 }
 

@@ -5,8 +5,8 @@
 
 #include "core/os/machine.h"
 
-/* A worker is worth its start for so many blocks in use, unless the option says how many there are. */
-#define TEAM_BLOCKS_PER_WORKER 64u
+/* A worker is worth its wake-up for so much that may be live, unless the option says how many there are. */
+#define TEAM_BYTES_PER_WORKER  ((size_t)2 << 20)
 /* The least memory of one queue. */
 #define TEAM_LEAST_QUEUE_BYTES ((size_t)512)
 /* The most that the queues take for the time of a trace, where the heap's maximum leaves so much: enough for a
@@ -58,6 +58,7 @@ tsr_status team_open(tsr_heap *heap, tsr_error *error) {
   if (team == NULL) goto no_memory;
   team->heap = heap;
   team->active = 1;
+  team->surviving = TEAM_SHARE;
   team->first.heap = heap;
   uint64_t asked = heap->options.values.threads;
   team->most = asked != 0 ? (uint32_t)asked : os_processors();
@@ -164,8 +165,17 @@ static bool team_start(struct team *team) {
 
 static uint32_t team_wanted(const struct team *team) {
   if (team->heap->options.values.threads != 0) return team->most;
-  uint32_t worthwhile = 1 + team->heap->blocks.used_blocks / TEAM_BLOCKS_PER_WORKER;
-  return worthwhile < team->most ? worthwhile : team->most;
+  size_t fresh = team->used_bytes > team->live_bytes ? team->used_bytes - team->live_bytes : 0;
+  size_t expected = team->live_bytes + fresh / TEAM_SHARE * team->surviving;
+  size_t worthwhile = 1 + expected / TEAM_BYTES_PER_WORKER;
+  return worthwhile < team->most ? (uint32_t)worthwhile : team->most;
+}
+
+void team_note_live(struct team *team, size_t live_bytes) {
+  size_t fresh = team->used_bytes > team->live_bytes ? team->used_bytes - team->live_bytes : 0;
+  size_t more = live_bytes > team->live_bytes ? live_bytes - team->live_bytes : 0;
+  team->surviving = more < fresh ? (uint32_t)(more / (fresh / TEAM_SHARE + 1)) : TEAM_SHARE;
+  team->live_bytes = live_bytes;
 }
 
 /* Memory that neither the heap's blocks nor those that the plan may come to need will take. */
@@ -197,6 +207,7 @@ void team_disperse(struct team *team) {
 
 void team_gather(struct team *team) {
   team_extend_queues(team);
+  team->used_bytes = (size_t)team->heap->blocks.used_blocks * BLOCK_BYTES;
   uint32_t wanted = team_wanted(team);
   size_t queues = team->queues.committed_bytes / TEAM_LEAST_QUEUE_BYTES;
   if (wanted > queues) wanted = (uint32_t)queues;

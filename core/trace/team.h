@@ -26,6 +26,8 @@ typedef struct team_member {
   uint64_t job_number; /* of the job that it took part in last; under the team's lock */
 } team_member;
 
+#define TEAM_SHARE 64u
+
 struct team {
   tsr_heap *heap;
   uint32_t most;         /* option threads, or the processors; fixed */
@@ -34,6 +36,10 @@ struct team {
   team_member **members; /* the others: `most` - 1 places, the first `started` in use */
   uint32_t started;      /* threads that run */
   uint32_t active;       /* workers that take part in this collection, worker 0 included */
+  size_t live_bytes;     /* after the last collection; 0 before the first */
+  size_t used_bytes;     /* before this one */
+  uint32_t
+      surviving; /* of TEAM_SHARE parts of what had come before the last collection: how many were live */
 
   os_mutex lock;
   os_condition called; /* a job is there, or the end */
@@ -62,6 +68,8 @@ void team_forget_threads(tsr_heap *heap);
 /* At the beginning of a collection, world stopped: decides how many take part, starts what is missing, and divides the queues'
    memory. */
 void team_gather(struct team *team);
+/* What was live: tells how many workers the next collection is worth. */
+void team_note_live(struct team *team, size_t live_bytes);
 /* At its end: gives back what the queues took beyond their share. */
 void team_disperse(struct team *team);
 
