@@ -47,8 +47,9 @@ OS_ALWAYS_INLINE tsr_ref semispace_visit_copied(kernel_run *run, tsr_ref object,
     header = header_load_shared(object);
   }
   struct worker *worker = run->worker;
-  tsr_ref now =
-      copy_space_evacuate(&worker->heap->spaces->copy, &worker->targets, object, header, shared);
+  size_t bytes = layout_trace_bytes(kernel_layout(run, header));
+  tsr_ref now = copy_space_evacuate(&worker->heap->spaces->copy, &worker->targets, object, header,
+                                    bytes, shared);
   if (!header_is_leaf(header)) kernel_push(run, now);
   return now;
 }

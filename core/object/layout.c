@@ -277,14 +277,21 @@ static layout layout_compile(const tsr_layout *given, size_t object_align) {
                   .scan = given->scan};
 }
 
-static uint64_t layout_trace(const layout *l) {
+static uint64_t layout_trace_of_slots(const layout *l) {
   bool elements = l->kind == TSR_LAYOUT_REFERENCES || l->kind == TSR_LAYOUT_ELEMENTS;
-  bool plain = !elements && l->kind != TSR_LAYOUT_CUSTOM && l->wide_words == 0;
-  if (!plain || l->fixed_refs == 0) return plain ? 0 : LAYOUT_NOT_PLAIN;
+  if (elements || l->kind == TSR_LAYOUT_CUSTOM || l->wide_words != 0) return LAYOUT_NOT_PLAIN;
+  if (l->fixed_refs == 0) return 0;
   uint64_t first = (uint64_t)__builtin_ctzll(l->fixed_refs);
   uint64_t run = l->fixed_refs >> first;
   if ((run & (run + 1)) != 0) return LAYOUT_NOT_PLAIN;
-  return first << 32 | (uint64_t)__builtin_popcountll(run);
+  return first << 8 | (uint64_t)__builtin_popcountll(run);
+}
+
+static uint64_t layout_trace(const layout *l) {
+  uint64_t granules = l->fixed_bytes / TSR_GRANULE;
+  bool same = l->kind == TSR_LAYOUT_FIXED && l->align == TSR_GRANULE &&
+              l->fixed_bytes % TSR_GRANULE == 0 && granules <= UINT16_MAX;
+  return layout_trace_of_slots(l) | (same ? granules << 16 : 0);
 }
 
 static uint32_t layout_append(layout_table *layouts, const tsr_layout *given, tsr_error *error) {

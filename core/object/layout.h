@@ -45,18 +45,27 @@ typedef struct layout_table {
 } layout_table;
 
 /*
- * Where the slots of an object are, in one word, if they are *plain*: none, or one run in its fixed part. Then the
- * low half has the length of the run and the high half its first word, or the trace is 0. Else the low half is 0 and
- * the high half is not.
+ * What the loops of a collection need to know of most objects, in one word: where the slots are if they are *plain*,
+ * none or one run in the fixed part; and the size if all objects of the layout have the same and may lie at
+ * every granule.
  */
 #define LAYOUT_NOT_PLAIN ((uint64_t)1 << 32)
 
 static inline uint32_t layout_trace_slots(uint64_t trace) {
-  return (uint32_t)trace;
+  return (uint8_t)trace;
 }
 
 static inline uint32_t layout_trace_first(uint64_t trace) {
-  return (uint32_t)(trace >> 32);
+  return (uint8_t)(trace >> 8);
+}
+
+/* 0: to be looked up. */
+static inline size_t layout_trace_bytes(uint64_t trace) {
+  return (uint16_t)(trace >> 16) * TSR_GRANULE;
+}
+
+static inline bool layout_trace_is_plain(uint64_t trace) {
+  return (trace & LAYOUT_NOT_PLAIN) == 0;
 }
 
 /* Builds heap->layouts and registers the binding's own layouts. */

@@ -70,8 +70,21 @@ static bool copy_target_renew(copy_space *space, copy_target *target) {
   return true;
 }
 
-uintptr_t copy_space_find_room(copy_space *space, copy_buffer *targets, const layout *l,
-                               size_t bytes) {
+/* Room for an object, or 0. The gap before it is made of fillers. */
+static uintptr_t copy_target_fit(copy_target *target, const layout *l, size_t bytes) {
+  uintptr_t align = l->align;
+  uintptr_t result =
+      ((target->cursor + l->align_offset + (align - 1)) & ~(align - 1)) - l->align_offset;
+  if (TSR_UNLIKELY(result > target->end || bytes > target->end - result)) return 0;
+  if (TSR_UNLIKELY(result != target->cursor)) {
+    memset((void *)target->cursor, 0, result - target->cursor);
+  }
+  target->cursor = result + bytes;
+  return result;
+}
+
+static uintptr_t copy_space_find_room(copy_space *space, copy_buffer *targets, const layout *l,
+                                      size_t bytes) {
   copy_target *main = &targets->main;
   bool main_is_full = main->end - main->cursor < TARGET_LEAST_REST;
   copy_target *target = main_is_full ? main : &targets->overflow;
@@ -79,6 +92,22 @@ uintptr_t copy_space_find_room(copy_space *space, copy_buffer *targets, const la
   if (result == 0 && copy_target_renew(space, target)) result = copy_target_fit(target, l, bytes);
   /* Without another block, a smaller rest may still do. */
   return result != 0 ? result : copy_target_fit(&targets->overflow, l, bytes);
+}
+
+uintptr_t copy_space_find(copy_space *space, copy_buffer *targets, tsr_ref object, uint64_t header,
+                          size_t *bytes) {
+  const tsr_heap *heap = space->to.heap;
+  const layout *l = layout_of_header(heap->layouts, object, header);
+  HEAP_ALWAYS_CHECK(heap, l != NULL, object,
+                    "a reachable object's layout is unknown: its header was never written, or "
+                    "overwritten, or the reference does not point to an object");
+  *bytes = layout_object_bytes(heap, l, object);
+  size_t to_block_end = BLOCK_BYTES - ((uintptr_t)object & (BLOCK_BYTES - 1));
+  HEAP_ALWAYS_CHECK(heap, *bytes - 1 < to_block_end, object,
+                    "a reachable object's size runs past its block: its length was overwritten, "
+                    "or the reference does not point to an object");
+  uintptr_t target = copy_target_fit(&targets->main, l, *bytes);
+  return target != 0 ? target : copy_space_find_room(space, targets, l, *bytes);
 }
 
 void copy_space_keep(copy_space *space, tsr_ref object, uint64_t header) {

@@ -58,24 +58,11 @@ uintptr_t copy_space_block_end(const copy_space *space, const copy_buffer *targe
 /* Notes how far the caller has filled its blocks. */
 void copy_space_flush(const copy_space *space, const copy_buffer *targets);
 
-/* Room for a survivor elsewhere than in the rest of `main`, or 0. */
-uintptr_t copy_space_find_room(copy_space *space, copy_buffer *targets, const layout *l,
-                               size_t bytes);
+/* Room for a survivor of any layout, whose size comes out, or 0. */
+uintptr_t copy_space_find(copy_space *space, copy_buffer *targets, tsr_ref object, uint64_t header,
+                          size_t *bytes);
 /* Marks an object of from-space as staying where it is. `header` is its first word, unclaimed. */
 void copy_space_keep(copy_space *space, tsr_ref object, uint64_t header);
-
-/* Room for an object, or 0. The gap before it is made of fillers. */
-OS_ALWAYS_INLINE uintptr_t copy_target_fit(copy_target *target, const layout *l, size_t bytes) {
-  uintptr_t align = l->align;
-  uintptr_t result =
-      ((target->cursor + l->align_offset + (align - 1)) & ~(align - 1)) - l->align_offset;
-  if (TSR_UNLIKELY(result > target->end || bytes > target->end - result)) return 0;
-  if (TSR_UNLIKELY(result != target->cursor)) {
-    memset((void *)target->cursor, 0, result - target->cursor);
-  }
-  target->cursor = result + bytes;
-  return result;
-}
 
 /* All but the first word. Most objects are a few words long: a loop beats a call. */
 OS_ALWAYS_INLINE void copy_words(uintptr_t target, tsr_ref object, size_t bytes) {
@@ -91,31 +78,29 @@ OS_ALWAYS_INLINE void copy_words(uintptr_t target, tsr_ref object, size_t bytes)
 
 /*
  * Moves an object of from-space that nobody reached before, or marks it as staying. Returns where it is
- * now. `header` is its first word. `shared`: several threads copy; the caller has claimed the object, and
- * what is stored into its first word publishes the copy.
+ * now. `header` is its first word, `bytes` what layout_trace_bytes() says. `shared`: several threads copy; the
+ * caller has claimed the object, and what is stored into its first word publishes the copy.
  */
 OS_ALWAYS_INLINE tsr_ref copy_space_evacuate(copy_space *space, copy_buffer *targets,
-                                             tsr_ref object, uint64_t header, bool shared) {
-  const tsr_heap *heap = space->to.heap;
-  const layout *l = layout_of_header(heap->layouts, object, header);
-  HEAP_ALWAYS_CHECK(heap, l != NULL, object,
-                    "a reachable object's layout is unknown: its header was never written, or "
-                    "overwritten, or the reference does not point to an object");
-  size_t bytes = layout_object_bytes(heap, l, object);
+                                             tsr_ref object, uint64_t header, size_t bytes,
+                                             bool shared) {
+  copy_target *main = &targets->main;
   size_t to_block_end = BLOCK_BYTES - ((uintptr_t)object & (BLOCK_BYTES - 1));
-  HEAP_ALWAYS_CHECK(heap, bytes - 1 < to_block_end, object,
-                    "a reachable object's size runs past its block: its length was overwritten, "
-                    "or the reference does not point to an object");
-  uintptr_t target = copy_target_fit(&targets->main, l, bytes);
-  if (TSR_UNLIKELY(target == 0)) target = copy_space_find_room(space, targets, l, bytes);
-  if (TSR_UNLIKELY(target == 0)) {
-    copy_space_keep(space, object, header);
-    return object;
+  size_t room = main->end - main->cursor;
+  uintptr_t target = main->cursor;
+  if (TSR_LIKELY(bytes - 1 < (room < to_block_end ? room : to_block_end))) {
+    main->cursor += bytes;
+  } else {
+    target = copy_space_find(space, targets, object, header, &bytes);
+    if (TSR_UNLIKELY(target == 0)) {
+      copy_space_keep(space, object, header);
+      return object;
+    }
   }
   targets->live_bytes += bytes;
   header_store((tsr_ref)target, header);
   copy_words(target, object, bytes);
-  uint64_t word = forwarding_word(heap->blocks.base, target);
+  uint64_t word = forwarding_word(space->to.heap->blocks.base, target);
   if (shared) {
     header_store_shared(object, word);
   } else {

@@ -394,14 +394,18 @@ OS_ALWAYS_INLINE void kernel_scan_other(const kernel k, struct worker *worker, t
   kernel_save(&run);
 }
 
+OS_ALWAYS_INLINE uint64_t kernel_layout(const kernel_run *run, uint64_t header) {
+  uint64_t index = (header >> run->layout_shift) & run->layout_mask;
+  return TSR_LIKELY(index - 1 < run->layout_last) ? run->traces[index] : LAYOUT_NOT_PLAIN;
+}
+
 /* Takes the slots of an object. Most are plain. */
 OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref object) {
   uint64_t header = k.shared ? header_load_shared(object) : header_load(object);
-  uint64_t index = (header >> run->layout_shift) & run->layout_mask;
-  uint64_t trace = TSR_LIKELY(index - 1 < run->layout_last) ? run->traces[index] : LAYOUT_NOT_PLAIN;
+  uint64_t trace = kernel_layout(run, header);
   uint32_t slots = layout_trace_slots(trace);
   if (TSR_UNLIKELY(slots == 0 || header_is_leaf(header))) {
-    if (trace == 0 || header_is_leaf(header)) return;
+    if (layout_trace_is_plain(trace) || header_is_leaf(header)) return;
     kernel_save(run);
     k.scan_other(run->worker, object, 0);
     kernel_restore(run);

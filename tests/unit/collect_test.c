@@ -368,7 +368,7 @@ START_TEST(a_worker_waits_for_an_object_that_another_copies) {
   ck_assert(header_is_claimed(header_load_shared(object)));
   copy_buffer targets = {.main = {.block = BLOCK_NONE}, .overflow = {.block = BLOCK_NONE}};
   copy_space *copy = &t.heap->spaces->copy;
-  uint64_t now = word_of(copy_space_evacuate(copy, &targets, object, header, true));
+  uint64_t now = word_of(copy_space_evacuate(copy, &targets, object, header, 0, true));
   os_thread_join(&t.thread);
   copy_space_retire(copy, &targets);
   t.heap->plan->release(t.heap);
