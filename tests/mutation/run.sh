@@ -14,10 +14,11 @@
 #   Rule: a sentence: what holds in the library, or in a client's documented protocol
 #   Test: a regular expression for whole names of CTest; every test that it names must fail
 #   Options: arguments for CMake, where an ordinary release build doesn't show it (may be left out)
+#   Tries: how often a test may pass before it must fail, where threads have to meet (default 1)
 #
 # A patch must apply without fuzz, what its tests need must still build, and each test, which passes in
 # the unpatched copy, must then fail: a crash, an abort and a run of more than MUTATION_TEST_SECONDS
-# (default 20) are failures too. Anything else makes the run fail: such a rule is no longer guarded.
+# (default 40) are failures too. Anything else makes the run fail: such a rule is no longer guarded.
 #
 # The tests are built in a copy of ROOT that needs no git, and the diffs are applied there alone. The
 # originals of a patched copy are kept in SCRATCH/originals until they are back in their place, so
@@ -46,7 +47,7 @@ shift $((OPTIND - 1))
 mkdir -p "${scratch:=$root/build/mutation}/logs" "$scratch/originals" || exit 2
 scratch=$(cd "$scratch" && pwd)
 copy=$scratch/copy
-test_seconds=${MUTATION_TEST_SECONDS:-20}
+test_seconds=${MUTATION_TEST_SECONDS:-40}
 jobs=$(nproc 2>/dev/null || echo 1)
 if command -v flock >/dev/null; then
   exec 9>"$scratch/lock"
@@ -197,16 +198,18 @@ fault_of() { # PATCH BUILD TEST...
 }
 
 # The verdict on a patch that is in the copy: "caught", or what is wrong. Its log goes to stderr.
-judge() { # BUILD REGEX TEST...
+judge() { # BUILD REGEX TRIES TEST...
   at=$1
+  tries=$3
   # shellcheck disable=SC2046
   build "$at" $(targets_of "$at" "$2") >&2 || { echo "DOES NOT BUILD"; return; }
-  shift 2
+  shift 3
   for name in "$@"; do
-    if passes "$at" "$name" >&2; then
-      echo "NOT CAUGHT"
-      return
-    fi
+    left=$tries
+    while passes "$at" "$name" >&2; do
+      left=$((left - 1))
+      [ "$left" -gt 0 ] || { echo "NOT CAUGHT"; return; }
+    done
   done
   echo "caught"
 }
@@ -217,6 +220,7 @@ try() { # PATCH
   log=$scratch/logs/$name.log
   at=$(build_of "$patch")
   regex=$(head_of "$patch" Test)
+  tries=$(head_of "$patch" Tries)
   begun=$(date +%s)
   take_back
   # shellcheck disable=SC2046
@@ -224,7 +228,7 @@ try() { # PATCH
   verdict=$(fault_of "$patch" "$at" "$@")
   if [ -z "$verdict" ]; then
     if apply "$patch" >"$log" 2>&1; then
-      verdict=$(judge "$at" "$regex" "$@" 2>>"$log" </dev/null)
+      verdict=$(judge "$at" "$regex" "${tries:-1}" "$@" 2>>"$log" </dev/null)
     else
       verdict="DOES NOT APPLY"
     fi

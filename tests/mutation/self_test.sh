@@ -86,6 +86,9 @@ plant option double.2 '  return 3 * number;' -DBROKEN=ON
 plant astray double.2 '  return 3 * number;'
 sed 's/^ static int twice/ static int thrice/' "$project/tests/mutation/astray.patch" >"$work/astray"
 mv "$work/astray" "$project/tests/mutation/astray.patch"
+plant rare double.2 '  return system("rm tried") == 0 ? 3 * number : (system("touch tried"), 2 * number);'
+cp "$project/tests/mutation/rare.patch" "$work/rare"
+{ echo 'Tries: 2'; cat "$work/rare"; } >"$project/tests/mutation/rarely.patch"
 plant headless double.2 '  return 3 * number;'
 sed '/^Rule:/d' "$project/tests/mutation/headless.patch" >"$work/headless"
 mv "$work/headless" "$project/tests/mutation/headless.patch"
@@ -97,6 +100,9 @@ expect 0 '^caught .*option' option
 expect 0 '^4 of 4 patches caught' wrong crash endless option
 expect 1 '^NOT CAUGHT .*comment' comment
 expect 1 '^NOT CAUGHT .*half' half
+expect 1 '^NOT CAUGHT .*rare' rare
+rm -f "$work"/scratch/build_*/tried
+expect 0 '^caught .*rarely' rarely
 expect 1 '^DOES NOT BUILD .*unbuildable' unbuildable
 expect 1 '^DOES NOT APPLY .*astray' astray
 expect 1 '^HAS NO HEAD .*headless' headless
