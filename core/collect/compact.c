@@ -82,10 +82,12 @@ static void compact_update_part(kernel_run *run, tsr_ref object, const layout *l
   if (first < last) kernel_scan_elements(compact_kernel, run, object, l, first, last);
 }
 
-/* An object of any layout that has slots, small or large. */
+/* An object of any layout, small or large. */
 OS_NEVER_INLINE void compact_update_other(struct worker *worker, tsr_ref object, size_t position) {
+  uint64_t header = header_load(object);
+  if (header_is_leaf(header)) return;
   kernel_run run = kernel_begin(worker);
-  const layout *l = layout_of(worker->heap->layouts, object);
+  const layout *l = layout_of_header(worker->heap->layouts, object, header);
   if (l->kind == TSR_LAYOUT_CUSTOM) {
     while (position != TSR_SCAN_DONE) {
       tsr_slot_buffer out = {worker->scan_slots, worker->scan_slots + WORKER_SCAN_SLOTS};

@@ -405,7 +405,7 @@ OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref objec
   uint64_t trace = kernel_layout(run, header);
   uint32_t slots = layout_trace_slots(trace);
   if (TSR_UNLIKELY(slots == 0 || header_is_leaf(header))) {
-    if (layout_trace_is_plain(trace) || header_is_leaf(header)) return;
+    if (slots == 0 && layout_trace_is_plain(trace)) return;
     kernel_save(run);
     k.scan_other(run->worker, object, 0);
     kernel_restore(run);
