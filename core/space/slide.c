@@ -7,12 +7,6 @@
 
 #include "core/os/watch.h"
 
-enum slide_state {
-  SLIDE_BLOCKED = 0, /* waits for others to read it, or is in the list of those that are ready */
-  SLIDE_TAKEN,       /* somebody fills it, or its shadow */
-  SLIDE_SHADOWED     /* its content is in a shadow block */
-};
-
 bool slide_open(slide *s, compaction *c) {
   *s = (slide){.c = c, .ready = BLOCK_NONE};
   if (!os_mutex_create(&s->lock)) return false;

@@ -17,6 +17,13 @@
 
 #define SLIDE_SHADOWS_MOST 64u
 
+/* Of a destination. */
+enum slide_state {
+  SLIDE_BLOCKED = 0, /* waits for others to read it, or is in the list of those that are ready */
+  SLIDE_TAKEN,       /* somebody fills it, or its shadow */
+  SLIDE_SHADOWED     /* its content is in a shadow block */
+};
+
 typedef struct slide {
   compaction *c;
   char *shadows; /* memory of shadow blocks */

@@ -315,9 +315,11 @@ static uint32_t slide_behind_slow_reader(unsigned threads, size_t shadows) {
   await_few_left(s);
   os_mutex_lock(&s->lock);
   m->readers--;
-  m->next_ready = s->ready;
-  s->ready = lowest;
-  os_condition_wake_all(&s->changed);
+  if (m->state != SLIDE_TAKEN) { /* else whoever fills its shadow will see that it is free */
+    m->next_ready = s->ready;
+    s->ready = lowest;
+    os_condition_wake_all(&s->changed);
+  }
   os_mutex_unlock(&s->lock);
   join_threads(others, threads);
   finish_slide(s);
