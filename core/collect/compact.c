@@ -3,6 +3,8 @@
  */
 #include "core/collect/compact.h"
 
+#include <string.h>
+
 #include "core/trace/kernel.h"
 
 /* Blocks that a worker takes at a time. */
@@ -23,14 +25,18 @@ typedef struct block_job {
 
 static void compact_take_blocks(struct worker *worker, void *context) {
   block_job *job = context;
-  const block_map *map = &worker->heap->blocks;
+  block_map *map = &worker->heap->blocks;
   uint32_t extent = block_map_extent(map);
+  unsigned char spaces[COMPACT_BATCH];
   for (;;) {
     uintptr_t first = os_atomic_add_full(&job->next, COMPACT_BATCH);
     if (first >= extent) return;
     uintptr_t end = first + COMPACT_BATCH < extent ? first + COMPACT_BATCH : extent;
+    os_mutex_lock(&map->lock); /* a thread in native code may give free blocks back meanwhile */
+    memcpy(spaces, block_map_spaces(map) + first, end - first);
+    os_mutex_unlock(&map->lock);
     for (uintptr_t i = first; i < end; i++)
-      job->visit(worker, (uint32_t)i, (enum block_space)block_map_spaces(map)[i]);
+      job->visit(worker, (uint32_t)i, (enum block_space)spaces[i - first]);
   }
 }
 
@@ -127,7 +133,7 @@ OS_ALWAYS_INLINE void compact_update_small(const kernel k, struct worker *worker
   for (uint32_t word = 0; word < BLOCK_BIT_WORDS; word++) {
     uint64_t reached = movable ? marks[word] : marks[word] & starts[word];
     for (; reached != 0; reached &= reached - 1) {
-      size_t granule = 64 * word + (size_t)__builtin_ctzll(reached);
+      size_t granule = (size_t)64 * word + (size_t)__builtin_ctzll(reached);
       kernel_scan(k, &run, (tsr_ref)(start + granule * TSR_GRANULE));
     }
   }

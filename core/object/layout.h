@@ -61,7 +61,7 @@ static inline uint32_t layout_trace_first(uint64_t trace) {
 
 /* 0: to be looked up. */
 static inline size_t layout_trace_bytes(uint64_t trace) {
-  return (uint16_t)(trace >> 16) * TSR_GRANULE;
+  return (size_t)(uint16_t)(trace >> 16) * TSR_GRANULE;
 }
 
 static inline bool layout_trace_is_plain(uint64_t trace) {
