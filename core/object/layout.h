@@ -47,7 +47,7 @@ typedef struct layout_table {
 /*
  * What the loops of a collection need to know of most objects, in one word: where the slots are if they are *plain*,
  * none or one run in the fixed part; and the size if all objects of the layout have the same and may lie at
- * every granule.
+ * every granule. From bit 0 on: the run's length, from bit 8 its first word, from bit 16 the size in granules.
  */
 #define LAYOUT_NOT_PLAIN ((uint64_t)1 << 32)
 

@@ -163,16 +163,20 @@ static bool team_start(struct team *team) {
 
 /* ---- gathering ------------------------------------------------------------------------------------- */
 
+/* What came after the collection before this one. */
+static size_t team_fresh_bytes(const struct team *team) {
+  return team->used_bytes > team->live_bytes ? team->used_bytes - team->live_bytes : 0;
+}
+
 static uint32_t team_wanted(const struct team *team) {
   if (team->heap->options.values.threads != 0) return team->most;
-  size_t fresh = team->used_bytes > team->live_bytes ? team->used_bytes - team->live_bytes : 0;
-  size_t expected = team->live_bytes + fresh / TEAM_SHARE * team->surviving;
+  size_t expected = team->live_bytes + team_fresh_bytes(team) / TEAM_SHARE * team->surviving;
   size_t worthwhile = 1 + expected / TEAM_BYTES_PER_WORKER;
   return worthwhile < team->most ? (uint32_t)worthwhile : team->most;
 }
 
 void team_note_live(struct team *team, size_t live_bytes) {
-  size_t fresh = team->used_bytes > team->live_bytes ? team->used_bytes - team->live_bytes : 0;
+  size_t fresh = team_fresh_bytes(team);
   size_t more = live_bytes > team->live_bytes ? live_bytes - team->live_bytes : 0;
   team->surviving = more < fresh ? (uint32_t)(more / (fresh / TEAM_SHARE + 1)) : TEAM_SHARE;
   team->live_bytes = live_bytes;

@@ -26,7 +26,7 @@ typedef struct team_member {
   uint64_t job_number; /* of the job that it took part in last; under the team's lock */
 } team_member;
 
-#define TEAM_SHARE 64u
+#define TEAM_SHARE 64u /* parts of a whole */
 
 struct team {
   tsr_heap *heap;
@@ -38,8 +38,7 @@ struct team {
   uint32_t active;       /* workers that take part in this collection, worker 0 included */
   size_t live_bytes;     /* after the last collection; 0 before the first */
   size_t used_bytes;     /* before this one */
-  uint32_t
-      surviving; /* of TEAM_SHARE parts of what had come before the last collection: how many were live */
+  uint32_t surviving;    /* how much of what was fresh the last collection found live, in TEAM_SHARE parts */
 
   os_mutex lock;
   os_condition called; /* a job is there, or the end */

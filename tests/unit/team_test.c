@@ -195,8 +195,8 @@ START_TEST(workers_come_as_the_heap_grows) {
   array->length = (((size_t)6 << 20) - 16) / 8;
   array->slots[0] = f.root;
   f.root.word = word_of(array);
-  for (unsigned i = 0; i < 2;
-       i++) /* how much of what is new will live, the first one has to find out */
+  /* How much of what is new will live, the first one has to find out. */
+  for (unsigned i = 0; i < 2; i++)
     ck_assert_int_eq(tsr_collect(f.m, NULL), TSR_OK);
   uint32_t most = f.heap->team->most;
   ck_assert_uint_eq(f.heap->team->active, most < 4 ? most : 4);
