@@ -27,11 +27,13 @@ enum block_space {
   BLOCK_COPY_A, /* the copy space's two roles: which one is from-space changes */
   BLOCK_COPY_B,
   BLOCK_PINNED, /* from-space that a pin or an ambiguous word keeps in place, during a collection */
+  /* From here on, objects stay where they are while the tracer runs, and are marked. */
+  BLOCK_LARGE_REST, /* of a large object, the blocks behind the first */
+  BLOCK_LARGE,
+  BLOCK_SEALED, /* an arena's whose objects have pages of their own, and may be sealed */
+  /* From here on, by their bit and nothing else. */
   BLOCK_ARENA,  /* whose objects stay where they are */
-  BLOCK_MOVABLE,   /* an arena's whose objects compaction may move */
-  BLOCK_SEALED,    /* an arena's whose objects have pages of their own, and may be sealed */
-  BLOCK_LARGE,     /* the first block of a large object */
-  BLOCK_LARGE_REST /* the others */
+  BLOCK_MOVABLE /* an arena's whose objects compaction may move */
 };
 
 enum block_flag {

@@ -65,7 +65,7 @@ OS_ALWAYS_INLINE bool object_bit_set_first(uint64_t *bitmap, size_t index, bool 
   uint64_t bit = (uint64_t)1 << (index % 64);
   if (!shared) {
     uint64_t old = *word;
-    if ((old & bit) != 0) return false;
+    if ((old >> (index % 64) & 1) != 0) return false;
     *word = old | bit;
     return true;
   }

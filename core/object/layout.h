@@ -81,13 +81,15 @@ static inline const layout *layout_at(const layout_table *layouts, uint32_t inde
   return &((const layout *)(const void *)layouts->table.base)[index];
 }
 
-/* The traces by index, and how many can be looked up by an index in the header; 1 where the index is elsewhere. */
+/* The traces by index, and how many can be looked up by an index in the header; none where the index is elsewhere.
+   Index 0 has one too, that sends whoever meets it to layout_of_header(). */
 static inline const uint64_t *layout_traces(const layout_table *layouts) {
   return (const uint64_t *)(const void *)layouts->traces.base;
 }
 
 static inline uint64_t layout_traced_count(const layout_table *layouts) {
-  return layouts->source.kind == TSR_LAYOUT_IN_HEADER ? os_atomic_load(&layouts->count) : 1;
+  uint64_t count = os_atomic_load(&layouts->count);
+  return layouts->source.kind == TSR_LAYOUT_IN_HEADER && count > 1 ? count : 0;
 }
 
 /* The index that an object names elsewhere than in its header. */

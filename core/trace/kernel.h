@@ -38,30 +38,28 @@
  */
 typedef struct kernel_run {
   struct worker *worker;
-  uintptr_t *bottom, *top, *end;
+  uintptr_t *top, *end;
   uint64_t *marks;
   uintptr_t base;
   uintptr_t extent; /* in granules */
   const unsigned char *spaces;
   reference_rule rule;
   const uint64_t *traces; /* of layouts whose index is in the header */
-  uint64_t layout_last;   /* 0: it is elsewhere */
+  uint64_t layout_count;  /* 0: the index is elsewhere */
   uint64_t layout_mask;
   uint32_t layout_shift;
-  uint32_t next_edge;
+  size_t next_edge;
   bool in_order;    /* what was looked at last lies close behind what was before */
-  uintptr_t object; /* what was looked at last, as a granule */
+  uintptr_t object; /* what was looked at last */
   enum block_space from_space;
 } kernel_run;
 
 OS_ALWAYS_INLINE void kernel_save(const kernel_run *run) {
-  run->worker->queue.bottom = run->bottom;
   run->worker->queue.top = run->top;
   run->worker->next_edge = run->next_edge;
 }
 
 OS_ALWAYS_INLINE void kernel_restore(kernel_run *run) {
-  run->bottom = run->worker->queue.bottom;
   run->top = run->worker->queue.top;
   run->next_edge = run->worker->next_edge;
 }
@@ -70,7 +68,6 @@ OS_ALWAYS_INLINE kernel_run kernel_begin(struct worker *worker) {
   const tsr_heap *heap = worker->heap;
   const layout_table *layouts = heap->layouts;
   return (kernel_run){.worker = worker,
-                      .bottom = worker->queue.bottom,
                       .top = worker->queue.top,
                       .end = worker->queue.end,
                       .marks = heap->bits.marks,
@@ -79,7 +76,7 @@ OS_ALWAYS_INLINE kernel_run kernel_begin(struct worker *worker) {
                       .spaces = block_map_spaces(&heap->blocks),
                       .rule = heap->references,
                       .traces = layout_traces(layouts),
-                      .layout_last = layout_traced_count(layouts) - 1,
+                      .layout_count = layout_traced_count(layouts),
                       .layout_mask = layouts->source.mask,
                       .layout_shift = (uint32_t)layouts->source.shift,
                       .next_edge = worker->next_edge,
@@ -160,7 +157,7 @@ OS_ALWAYS_INLINE void kernel_push(kernel_run *run, tsr_ref object) {
 /* As worker_reach(). */
 OS_ALWAYS_INLINE void kernel_reach_staying(kernel_run *run, tsr_ref object, uintptr_t granule,
                                            enum block_space space, bool shared) {
-  if (TSR_LIKELY(space == BLOCK_ARENA || space == BLOCK_MOVABLE)) {
+  if (TSR_LIKELY(space >= BLOCK_ARENA)) {
     HEAP_CHECK(run->worker->heap, arena_is_start(run->worker->heap, object), object,
                "a reference into an arena does not lead to the start of an object");
     if (object_bit_set_first(run->marks, granule, shared)) kernel_push(run, object);
@@ -171,10 +168,14 @@ OS_ALWAYS_INLINE void kernel_reach_staying(kernel_run *run, tsr_ref object, uint
 
 /* ---- slots ------------------------------------------------------------------------------------------ */
 
-/* Whether a slot leads into the part of the heap's range that may be in use: to which granule, counted from the base. */
-OS_ALWAYS_INLINE bool kernel_target(const kernel k, const kernel_run *run, uint64_t word,
-                                    uintptr_t *granule) {
-  uintptr_t offset = (k.tagged ? reference_address(&run->rule, word) : word) - run->base;
+/* Where a slot leads to, if it refers to anything. */
+OS_ALWAYS_INLINE uintptr_t kernel_address(const kernel k, const kernel_run *run, uint64_t word) {
+  return k.tagged ? reference_address(&run->rule, word) : (uintptr_t)word;
+}
+
+/* Whether an address lies in the part of the heap's range that may be in use: in which granule, counted from the base. */
+OS_ALWAYS_INLINE bool kernel_target(const kernel_run *run, uintptr_t address, uintptr_t *granule) {
+  uintptr_t offset = address - run->base;
   /* What is no multiple of a granule comes out as a number beyond every heap. */
   *granule = offset >> OBJECT_BIT_SHIFT | offset << (64 - OBJECT_BIT_SHIFT);
   return *granule < run->extent;
@@ -186,24 +187,21 @@ OS_ALWAYS_INLINE enum block_space kernel_space(const kernel_run *run, uintptr_t 
 
 OS_ALWAYS_INLINE void kernel_visit_slot(const kernel k, kernel_run *run, tsr_slot *slot) {
   uint64_t word = slot->word;
-  uintptr_t granule;
-  if (!kernel_target(k, run, word, &granule)) return;
-  uintptr_t address = run->base + granule * TSR_GRANULE;
+  uintptr_t address = kernel_address(k, run, word), granule;
+  if (!kernel_target(run, address, &granule)) return;
   uintptr_t now =
       (uintptr_t)k.visit(run, (tsr_ref)address, granule, kernel_space(run, granule), k.shared);
   if (now == address) return;
   slot->word = k.tagged ? reference_retarget(&run->rule, word, now) : (uint64_t)now;
 }
 
-/* What waits for a visit: a slot, where the visit reads the object; else the object's granule and one more. */
+/* What waits for a visit: a slot, where the visit reads the object; else the object's granule. */
 OS_ALWAYS_INLINE void kernel_visit_edge(const kernel k, kernel_run *run, uintptr_t edge) {
   if (k.waits == KERNEL_WAITS_FOR_OBJECT) {
     kernel_visit_slot(k, run, (tsr_slot *)edge);
     return;
   }
-  uintptr_t granule = edge - 1;
-  k.visit(run, (tsr_ref)(run->base + granule * TSR_GRANULE), granule, kernel_space(run, granule),
-          k.shared);
+  k.visit(run, (tsr_ref)(run->base + edge * TSR_GRANULE), edge, kernel_space(run, edge), k.shared);
 }
 
 /* An edge waits, and the one that has waited longest is visited. */
@@ -211,35 +209,36 @@ OS_ALWAYS_INLINE void kernel_defer_edge(const kernel k, kernel_run *run, uintptr
   uintptr_t *place = &run->worker->edges[run->next_edge++ % WORKER_EDGES];
   uintptr_t oldest = *place;
   *place = edge;
-  if (oldest != 0) kernel_visit_edge(k, run, oldest);
+  if (TSR_UNLIKELY(oldest == WORKER_NO_EDGE)) {
+    run->worker->edges_waiting++;
+    return;
+  }
+  kernel_visit_edge(k, run, oldest);
 }
 
 /* Visits the edges that wait, the oldest first: all of them, so that what they lead to can be fetched side by side.
    False: none waits. */
 OS_ALWAYS_INLINE bool kernel_flush_edges(const kernel k, kernel_run *run) {
-  bool waited = false;
-  for (uint32_t i = 0; i < WORKER_EDGES; i++) {
-    uintptr_t *place = &run->worker->edges[run->next_edge++ % WORKER_EDGES];
+  if (run->worker->edges_waiting == 0) return false;
+  do {
+    uintptr_t *place =
+        &run->worker->edges[(run->next_edge - run->worker->edges_waiting) % WORKER_EDGES];
     uintptr_t edge = *place;
-    *place = 0;
-    if (edge == 0) continue;
-    waited = true;
+    *place = WORKER_NO_EDGE;
     kernel_visit_edge(k, run, edge);
-  }
-  return waited;
+  } while (--run->worker->edges_waiting != 0);
+  return true;
 }
 
 /* Visits the edge that came last. False: none waits. */
 OS_ALWAYS_INLINE bool kernel_visit_newest(const kernel k, kernel_run *run) {
-  for (uint32_t i = 0; i < WORKER_EDGES; i++) {
-    uintptr_t *place = &run->worker->edges[--run->next_edge % WORKER_EDGES];
-    uintptr_t edge = *place;
-    *place = 0;
-    if (edge == 0) continue;
-    kernel_visit_edge(k, run, edge);
-    return true;
-  }
-  return false;
+  if (run->worker->edges_waiting == 0) return false;
+  run->worker->edges_waiting--;
+  uintptr_t *place = &run->worker->edges[--run->next_edge % WORKER_EDGES];
+  uintptr_t edge = *place;
+  *place = WORKER_NO_EDGE;
+  kernel_visit_edge(k, run, edge);
+  return true;
 }
 
 /* Visits what a slot refers to, now or when it has been fetched. */
@@ -248,25 +247,25 @@ OS_ALWAYS_INLINE void kernel_take_slot(const kernel k, kernel_run *run, tsr_slot
     kernel_visit_slot(k, run, slot);
     return;
   }
-  uintptr_t granule;
-  if (!kernel_target(k, run, slot->word, &granule)) return;
+  uintptr_t address = kernel_address(k, run, slot->word), granule;
+  if (!kernel_target(run, address, &granule)) return;
   if (k.waits == KERNEL_WAITS_FOR_OBJECT) {
-    run->in_order = granule - run->object < KERNEL_NEAR_BYTES / TSR_GRANULE;
-    run->object = granule;
+    run->in_order = address - run->object < KERNEL_NEAR_BYTES;
+    run->object = address;
     if (run->in_order) {
       kernel_visit_slot(k, run, slot);
       return;
     }
-    OS_FETCH((const void *)(run->base + granule * TSR_GRANULE));
+    OS_FETCH((const void *)address);
     kernel_defer_edge(k, run, (uintptr_t)slot);
     return;
   }
-  if (granule - run->object < KERNEL_NEAR_BYTES / TSR_GRANULE) {
-    kernel_visit_edge(k, run, granule + 1);
+  if (address - run->object < KERNEL_NEAR_BYTES) {
+    kernel_visit_edge(k, run, granule);
     return;
   }
   OS_FETCH(&run->marks[granule / 64]);
-  kernel_defer_edge(k, run, granule + 1);
+  kernel_defer_edge(k, run, granule);
 }
 
 /* The slots that a bitmap names, of at most 64 words. From the last to the first: what is queued last is scanned
@@ -396,7 +395,7 @@ OS_ALWAYS_INLINE void kernel_scan_other(const kernel k, struct worker *worker, t
 
 OS_ALWAYS_INLINE uint64_t kernel_layout(const kernel_run *run, uint64_t header) {
   uint64_t index = (header >> run->layout_shift) & run->layout_mask;
-  return TSR_LIKELY(index - 1 < run->layout_last) ? run->traces[index] : LAYOUT_NOT_PLAIN;
+  return TSR_LIKELY(index < run->layout_count) ? run->traces[index] : LAYOUT_NOT_PLAIN;
 }
 
 /* Takes the slots of an object. Most are plain. */
@@ -447,33 +446,40 @@ OS_ALWAYS_INLINE bool kernel_visit_waiting(const kernel k, kernel_run *run) {
 
 /* With a visit that leaves objects alone. */
 OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
-  uintptr_t *waiting = run->worker->objects;
-  uint32_t turns = 0, first = 0, end = 0;
-  uintptr_t object = 0;
+  uintptr_t *ring = run->worker->objects;
+  size_t next = 0, waiting = 0; /* as next_edge and edges_waiting */
+  uint32_t turns = 0;
   for (;;) {
-    if (TSR_UNLIKELY(run->top == run->bottom)) {
-      if (first == end) {
+    uintptr_t object;
+    if (TSR_UNLIKELY(run->top == run->worker->queue.bottom)) {
+      if (waiting == 0) {
         if (!kernel_visit_waiting(k, run)) return;
         continue;
       }
-      object = waiting[first++ % WORKER_OBJECTS];
+      uintptr_t *place = &ring[(next - waiting--) % WORKER_OBJECTS];
+      object = *place;
+      *place = 0;
       run->in_order = false;
     } else {
-      uintptr_t entry = *--run->top;
-      if (TSR_UNLIKELY((entry & QUEUE_RESUMES) != 0)) {
-        kernel_resume(k, run, entry);
+      object = *--run->top;
+      if (TSR_UNLIKELY((object & QUEUE_RESUMES) != 0)) {
+        kernel_resume(k, run, object);
         continue;
       }
-      run->in_order = entry - object < KERNEL_NEAR_BYTES;
-      object = entry;
+      run->in_order = object - run->object < KERNEL_NEAR_BYTES;
       if (!run->in_order) {
-        OS_FETCH((const void *)entry);
-        waiting[end++ % WORKER_OBJECTS] = entry;
-        if (end - first < WORKER_OBJECTS) continue;
-        object = waiting[first++ % WORKER_OBJECTS];
+        OS_FETCH((const void *)object);
+        uintptr_t *place = &ring[next++ % WORKER_OBJECTS];
+        uintptr_t oldest = *place;
+        *place = object;
+        if (TSR_UNLIKELY(oldest == 0)) {
+          waiting++;
+          continue;
+        }
+        object = oldest;
       }
     }
-    run->object = (object - run->base) / TSR_GRANULE;
+    run->object = object;
     kernel_scan(k, run, (tsr_ref)object);
     kernel_share(k, run, &turns);
   }
@@ -483,7 +489,7 @@ OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
 OS_ALWAYS_INLINE void kernel_drain_slots(const kernel k, kernel_run *run) {
   uint32_t turns = 0;
   for (;;) {
-    if (TSR_UNLIKELY(run->top == run->bottom)) {
+    if (TSR_UNLIKELY(run->top == run->worker->queue.bottom)) {
       if (!kernel_visit_waiting(k, run)) return;
       continue;
     }
@@ -515,7 +521,7 @@ OS_ALWAYS_INLINE void kernel_trace(const kernel k, struct worker *worker) {
   } while (k.shared && team_find_work(worker->heap->team, worker));
 }
 
-/* ---- after an overflow: rare, so one copy that calls the visit function will do -------------------------------------------------------------------------- */
+/* ---- after an overflow: rare, so one copy that calls the visit function will do ---------------------- */
 
 /* Where the objects of a copy space's block end; it moves up while a to-block is being filled. */
 OS_ALWAYS_INLINE uintptr_t kernel_block_end(const struct worker *worker, uint32_t index,

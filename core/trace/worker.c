@@ -11,6 +11,8 @@ void worker_reset(struct worker *worker) {
   worker->live_bytes = 0;
   worker->cpu_ns = 0;
   worker->targets = (copy_buffer){.main = none, .overflow = none};
+  for (size_t i = 0; i < WORKER_EDGES; i++)
+    worker->edges[i] = WORKER_NO_EDGE;
 }
 
 void worker_overflow(struct worker *worker, tsr_ref object) {

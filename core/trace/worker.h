@@ -9,21 +9,23 @@
 #include "core/trace/queue.h"
 
 #define WORKER_SCAN_SLOTS 256
-#define WORKER_OBJECTS    32u /* powers of two */
+#define WORKER_OBJECTS    64u /* powers of two */
 #define WORKER_EDGES      32u
+#define WORKER_NO_EDGE    UINTPTR_MAX
 
 struct worker {
+  /* What waits while something is fetched into the cache (core/trace/kernel.h). */
+  uintptr_t edges[WORKER_EDGES];     /* to be visited; WORKER_NO_EDGE: none */
+  uintptr_t objects[WORKER_OBJECTS]; /* to be scanned; 0: none */
   tsr_heap *heap;
   uint32_t index;  /* 0: the thread that collects */
   bool overflowed; /* some block is flagged for another walk */
   mark_queue queue;
-  copy_buffer targets; /* where it copies to */
-  size_t live_bytes;   /* of what it counted in this collection */
-  uint64_t cpu_ns;     /* that its thread has spent on this collection */
-  /* What waits while something is fetched into the cache (core/trace/kernel.h). */
-  uintptr_t objects[WORKER_OBJECTS];       /* to be scanned */
-  uintptr_t edges[WORKER_EDGES];           /* to be visited; 0: none */
-  uint32_t next_edge;                      /* the place of the oldest, modulo the size */
+  copy_buffer targets;                     /* where it copies to */
+  size_t live_bytes;                       /* of what it counted in this collection */
+  uint64_t cpu_ns;                         /* that its thread has spent on this collection */
+  size_t next_edge;                        /* the place of the oldest, where all are taken */
+  size_t edges_waiting;                    /* those before it, modulo the size */
   tsr_slot *scan_slots[WORKER_SCAN_SLOTS]; /* what custom layouts report into */
 };
 
@@ -49,7 +51,7 @@ bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_spac
  */
 OS_ALWAYS_INLINE void worker_reach_staying(struct worker *worker, tsr_ref object,
                                            enum block_space space, bool shared) {
-  if (TSR_LIKELY(space == BLOCK_ARENA || space == BLOCK_MOVABLE)) {
+  if (TSR_LIKELY(space >= BLOCK_ARENA)) {
     if (!arena_reach(worker->heap, object, shared)) return;
   } else if (!worker_reach_special(worker, object, space, shared)) {
     return;
