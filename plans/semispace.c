@@ -37,8 +37,10 @@ static void semispace_pin(tsr_heap *heap, tsr_ref object) {
 OS_ALWAYS_INLINE tsr_ref semispace_visit_copied(kernel_run *run, tsr_ref object, bool shared) {
   uint64_t header = shared ? header_load_shared(object) : header_load(object);
   for (;;) {
-    if (header_is_forwarded(header)) return (tsr_ref)forwarding_target(run->base, header);
-    if (header_stays(header)) return object;
+    if (!header_is_unreached(header)) {
+      if (header_is_forwarded(header)) return (tsr_ref)forwarding_target(run->base, header);
+      if (header_stays(header)) return object;
+    }
     if (!shared) break;
     uint64_t claimed = header_with_forward_bits(header, GC_CLAIMED);
     if (!header_is_claimed(header) && header_exchange_shared(object, header, claimed)) break;
@@ -46,10 +48,8 @@ OS_ALWAYS_INLINE tsr_ref semispace_visit_copied(kernel_run *run, tsr_ref object,
     os_pause();
     header = header_load_shared(object);
   }
-  struct worker *worker = run->worker;
   size_t bytes = layout_trace_bytes(kernel_layout(run, header));
-  tsr_ref now = copy_space_evacuate(&worker->heap->spaces->copy, &worker->targets, object, header,
-                                    bytes, shared);
+  tsr_ref now = copy_evacuate(&run->worker->targets, run->base, object, header, bytes, shared);
   if (!header_is_leaf(header)) kernel_push(run, now);
   return now;
 }
@@ -93,7 +93,7 @@ static size_t semispace_release(tsr_heap *heap) {
   for (uint32_t i = 0; i < heap->team->active; i++) {
     copy_buffer *targets = &team_worker(heap->team, i)->targets;
     live_bytes += targets->live_bytes;
-    copy_space_retire(&heap->spaces->copy, targets);
+    copy_retire(targets);
   }
   live_bytes += copy_space_release(&heap->spaces->copy);
   return live_bytes + spaces_release_staying(heap);

@@ -83,6 +83,11 @@ static inline bool header_is_forwarded(uint64_t header) {
   return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_FORWARDED;
 }
 
+/* Neither forwarded nor staying nor claimed. */
+static inline bool header_is_unreached(uint64_t header) {
+  return (header_gc_byte(header) & GC_FORWARD_BITS) == 0;
+}
+
 static inline bool header_stays(uint64_t header) {
   return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_STAYS;
 }

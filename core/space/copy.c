@@ -83,50 +83,48 @@ static uintptr_t copy_target_fit(copy_target *target, const layout *l, size_t by
   return result;
 }
 
-static uintptr_t copy_space_find_room(copy_space *space, copy_buffer *targets, const layout *l,
-                                      size_t bytes) {
+static uintptr_t copy_find_room(copy_buffer *targets, const layout *l, size_t bytes) {
   copy_target *main = &targets->main;
   bool main_is_full = main->end - main->cursor < TARGET_LEAST_REST;
   copy_target *target = main_is_full ? main : &targets->overflow;
   uintptr_t result = main_is_full ? 0 : copy_target_fit(target, l, bytes);
-  if (result == 0 && copy_target_renew(space, target)) result = copy_target_fit(target, l, bytes);
+  if (result == 0 && copy_target_renew(targets->space, target))
+    result = copy_target_fit(target, l, bytes);
   /* Without another block, a smaller rest may still do. */
   return result != 0 ? result : copy_target_fit(&targets->overflow, l, bytes);
 }
 
-uintptr_t copy_space_find(copy_space *space, copy_buffer *targets, tsr_ref object, uint64_t header,
-                          size_t *bytes) {
-  const tsr_heap *heap = space->to.heap;
+uintptr_t copy_find(copy_buffer *targets, tsr_ref object, uint64_t header, size_t *bytes) {
+  const tsr_heap *heap = targets->space->to.heap;
   const layout *l = layout_of_header(heap->layouts, object, header);
   HEAP_ALWAYS_CHECK(heap, l != NULL, object,
                     "a reachable object's layout is unknown: its header was never written, or "
                     "overwritten, or the reference does not point to an object");
   *bytes = layout_object_bytes(heap, l, object);
-  size_t to_block_end = BLOCK_BYTES - ((uintptr_t)object & (BLOCK_BYTES - 1));
-  HEAP_ALWAYS_CHECK(heap, *bytes - 1 < to_block_end, object,
+  HEAP_ALWAYS_CHECK(heap, *bytes != 0 && copy_stays_in_block(object, *bytes), object,
                     "a reachable object's size runs past its block: its length was overwritten, "
                     "or the reference does not point to an object");
   uintptr_t target = copy_target_fit(&targets->main, l, *bytes);
-  return target != 0 ? target : copy_space_find_room(space, targets, l, *bytes);
+  return target != 0 ? target : copy_find_room(targets, l, *bytes);
 }
 
-void copy_space_keep(copy_space *space, tsr_ref object, uint64_t header) {
+void copy_keep(const copy_space *space, tsr_ref object, uint64_t header) {
   const block_map *map = &space->to.heap->blocks;
   os_atomic8_set(&block_map_at(map, block_map_index(map, (uintptr_t)object))->kept);
   header_store_shared(object, header_with_forward_bits(header, GC_STAYS));
 }
 
-uintptr_t copy_space_block_end(const copy_space *space, const copy_buffer *targets,
-                               uint32_t index) {
+uintptr_t copy_block_end(const copy_buffer *targets, uint32_t index) {
   if (index == targets->main.block) return targets->main.cursor;
   if (index == targets->overflow.block) return targets->overflow.cursor;
-  const block_map *map = &space->to.heap->blocks;
+  const block_map *map = &targets->space->to.heap->blocks;
   return block_map_start(map, index) + block_map_at(map, index)->top_bytes;
 }
 
-void copy_space_flush(const copy_space *space, const copy_buffer *targets) {
-  copy_target_flush(&space->to.heap->blocks, &targets->main);
-  copy_target_flush(&space->to.heap->blocks, &targets->overflow);
+void copy_flush(const copy_buffer *targets) {
+  const block_map *map = &targets->space->to.heap->blocks;
+  copy_target_flush(map, &targets->main);
+  copy_target_flush(map, &targets->overflow);
 }
 
 /* ---- release: from-space is freed, kept blocks change sides ------------------------------------- */
@@ -170,7 +168,8 @@ static size_t copy_space_release_block(copy_space *space, uint32_t index) {
   return kept_bytes;
 }
 
-void copy_space_retire(copy_space *space, copy_buffer *targets) {
+void copy_retire(copy_buffer *targets) {
+  copy_space *space = targets->space;
   /* Mutators go on with a block that is partly filled: the fullest of those that are left would do as well. */
   if (targets->main.block != BLOCK_NONE) space->to.current = targets->main.block;
   copy_target_retire(space, &targets->main);

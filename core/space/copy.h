@@ -38,9 +38,16 @@ typedef struct copy_target {
  * ends of many blocks.
  */
 typedef struct copy_buffer {
+  copy_space *space;
   copy_target main, overflow;
   size_t live_bytes; /* copied */
 } copy_buffer;
+
+/* Destinations that have no block yet. */
+static inline copy_buffer copy_buffer_empty(copy_space *space) {
+  return (copy_buffer){
+      .space = space, .main = {.block = BLOCK_NONE}, .overflow = {.block = BLOCK_NONE}};
+}
 
 bool copy_space_open(copy_space *space, tsr_heap *heap);
 void copy_space_close(copy_space *space);
@@ -50,57 +57,71 @@ void copy_space_close(copy_space *space);
 void copy_space_prepare(copy_space *space);
 /* Keeps the whole from-block of an address in place. Before the trace has reached anything. */
 void copy_space_pin(copy_space *space, uintptr_t address);
-void copy_space_retire(copy_space *space, copy_buffer *targets);
+void copy_retire(copy_buffer *targets);
 size_t copy_space_release(copy_space *space);
 
 /* Where the objects of a to-block end, also while the block is being filled by the caller. */
-uintptr_t copy_space_block_end(const copy_space *space, const copy_buffer *targets, uint32_t index);
+uintptr_t copy_block_end(const copy_buffer *targets, uint32_t index);
 /* Notes how far the caller has filled its blocks. */
-void copy_space_flush(const copy_space *space, const copy_buffer *targets);
+void copy_flush(const copy_buffer *targets);
 
 /* Room for a survivor of any layout, whose size comes out, or 0. */
-uintptr_t copy_space_find(copy_space *space, copy_buffer *targets, tsr_ref object, uint64_t header,
-                          size_t *bytes);
+uintptr_t copy_find(copy_buffer *targets, tsr_ref object, uint64_t header, size_t *bytes);
 /* Marks an object of from-space as staying where it is. `header` is its first word, unclaimed. */
-void copy_space_keep(copy_space *space, tsr_ref object, uint64_t header);
+void copy_keep(const copy_space *space, tsr_ref object, uint64_t header);
 
-/* All but the first word. Most objects are a few words long: a loop beats a call. */
+typedef struct copy_pair {
+  tsr_slot words[2];
+} copy_pair;
+
+OS_ALWAYS_INLINE void copy_pair_at(uintptr_t target, tsr_ref object, size_t offset) {
+  copy_pair pair;
+  memcpy(&pair, (const char *)object + offset, sizeof pair);
+  memcpy((char *)target + offset, &pair, sizeof pair);
+}
+
+/* All words of an object but the first, which may be copied too. Most objects are a few words long: moves that
+   overlap beat a loop, and a loop a call. */
 OS_ALWAYS_INLINE void copy_words(uintptr_t target, tsr_ref object, size_t bytes) {
-  const tsr_slot *from = (const tsr_slot *)object;
-  tsr_slot *to = (tsr_slot *)target;
-  if (TSR_UNLIKELY(bytes > 128)) {
-    memcpy(to + 1, from + 1, bytes - TSR_GRANULE);
-    return;
+  if (TSR_UNLIKELY(bytes > 2 * sizeof(copy_pair))) {
+    memcpy((void *)target, (const void *)object, bytes);
+  } else if (TSR_LIKELY(bytes >= sizeof(copy_pair))) {
+    copy_pair_at(target, object, 0);
+    copy_pair_at(target, object, bytes - sizeof(copy_pair));
   }
-  for (size_t i = 1; i < bytes / TSR_GRANULE; i++)
-    to[i].word = from[i].word;
+}
+
+/* Whether `bytes` from an object's address on, at least one, end in its block. */
+static inline bool copy_stays_in_block(tsr_ref object, size_t bytes) {
+  uintptr_t last = (uintptr_t)object + bytes - 1;
+  return ((uintptr_t)object ^ last) < BLOCK_BYTES;
 }
 
 /*
  * Moves an object of from-space that nobody reached before, or marks it as staying. Returns where it is
- * now. `header` is its first word, `bytes` what layout_trace_bytes() says. `shared`: several threads copy; the
- * caller has claimed the object, and what is stored into its first word publishes the copy.
+ * now. `header` is its first word, `bytes` what layout_trace_bytes() says, `base` where the heap begins. `shared`:
+ * several threads copy; the caller has claimed the object, and what is stored into its first word publishes the
+ * copy.
  */
-OS_ALWAYS_INLINE tsr_ref copy_space_evacuate(copy_space *space, copy_buffer *targets,
-                                             tsr_ref object, uint64_t header, size_t bytes,
-                                             bool shared) {
+OS_ALWAYS_INLINE tsr_ref copy_evacuate(copy_buffer *targets, uintptr_t base, tsr_ref object,
+                                       uint64_t header, size_t bytes, bool shared) {
   copy_target *main = &targets->main;
-  size_t to_block_end = BLOCK_BYTES - ((uintptr_t)object & (BLOCK_BYTES - 1));
-  size_t room = main->end - main->cursor;
   uintptr_t target = main->cursor;
-  if (TSR_LIKELY(bytes - 1 < (room < to_block_end ? room : to_block_end))) {
+  if (TSR_LIKELY(bytes - 1 < main->end - target && copy_stays_in_block(object, bytes))) {
     main->cursor += bytes;
   } else {
-    target = copy_space_find(space, targets, object, header, &bytes);
+    size_t found_bytes;
+    target = copy_find(targets, object, header, &found_bytes);
     if (TSR_UNLIKELY(target == 0)) {
-      copy_space_keep(space, object, header);
+      copy_keep(targets->space, object, header);
       return object;
     }
+    bytes = found_bytes;
   }
   targets->live_bytes += bytes;
-  header_store((tsr_ref)target, header);
   copy_words(target, object, bytes);
-  uint64_t word = forwarding_word(space->to.heap->blocks.base, target);
+  header_store((tsr_ref)target, header);
+  uint64_t word = forwarding_word(base, target);
   if (shared) {
     header_store_shared(object, word);
   } else {

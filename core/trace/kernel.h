@@ -313,8 +313,11 @@ OS_ALWAYS_INLINE void kernel_scan_elements(const kernel k, kernel_run *run, tsr_
                                            const layout *l, size_t first, size_t end) {
   tsr_slot *words = (tsr_slot *)(void *)((char *)object + l->fixed_bytes);
   if (l->kind == TSR_LAYOUT_REFERENCES) {
-    for (size_t i = end; i-- > first;)
-      kernel_take_slot(k, run, &words[i]);
+    /* Marked objects are scanned in the order of the slots if the last is queued first, as in kernel_take_bits();
+       what moves shall lie in that order. */
+    bool ascending = k.waits == KERNEL_WAITS_FOR_OBJECT;
+    for (size_t i = 0; i < end - first; i++)
+      kernel_take_slot(k, run, &words[ascending ? first + i : end - 1 - i]);
     return;
   }
   size_t stride_words = l->element_bytes / TSR_GRANULE;
@@ -528,7 +531,7 @@ OS_ALWAYS_INLINE uintptr_t kernel_block_end(const struct worker *worker, uint32_
                                             enum block_space space) {
   const tsr_heap *heap = worker->heap;
   if (space == heap->spaces->copy.to.space) {
-    return copy_space_block_end(&heap->spaces->copy, &worker->targets, index);
+    return copy_block_end(&worker->targets, index);
   }
   return block_map_start(&heap->blocks, index) + block_map_at(&heap->blocks, index)->top_bytes;
 }
@@ -590,7 +593,7 @@ static inline bool kernel_overflowed(struct team *team) {
   for (uint32_t i = 0; i < team->active; i++) {
     overflowed |= team_worker(team, i)->overflowed;
     team_worker(team, i)->overflowed = false;
-    copy_space_flush(&team->heap->spaces->copy, &team_worker(team, i)->targets);
+    copy_flush(&team_worker(team, i)->targets);
   }
   return overflowed;
 }

@@ -6,11 +6,10 @@
 #include "core/trace/team.h"
 
 void worker_reset(struct worker *worker) {
-  static const copy_target none = {.block = BLOCK_NONE};
   worker->overflowed = false;
   worker->live_bytes = 0;
   worker->cpu_ns = 0;
-  worker->targets = (copy_buffer){.main = none, .overflow = none};
+  worker->targets = copy_buffer_empty(&worker->heap->spaces->copy);
   for (size_t i = 0; i < WORKER_EDGES; i++)
     worker->edges[i] = WORKER_NO_EDGE;
 }

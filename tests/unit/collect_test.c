@@ -366,11 +366,10 @@ START_TEST(a_worker_waits_for_an_object_that_another_copies) {
   for (unsigned i = 0; i < 2000; i++)
     sched_yield();
   ck_assert(header_is_claimed(header_load_shared(object)));
-  copy_buffer targets = {.main = {.block = BLOCK_NONE}, .overflow = {.block = BLOCK_NONE}};
-  copy_space *copy = &t.heap->spaces->copy;
-  uint64_t now = word_of(copy_space_evacuate(copy, &targets, object, header, 0, true));
+  copy_buffer targets = copy_buffer_empty(&t.heap->spaces->copy);
+  uint64_t now = word_of(copy_evacuate(&targets, t.heap->blocks.base, object, header, 0, true));
   os_thread_join(&t.thread);
-  copy_space_retire(copy, &targets);
+  copy_retire(&targets);
   t.heap->plan->release(t.heap);
   const tsr_slot *slot = _i == 0 ? &pair_in(&t.root)->first : &pair_in(&t.root)->second;
   ck_assert_uint_eq(slot->word, now);
