@@ -3,8 +3,6 @@
  */
 #include "core/collect/compact.h"
 
-#include <string.h>
-
 #include "core/trace/kernel.h"
 
 /* Blocks that a worker takes at a time. */
@@ -25,18 +23,14 @@ typedef struct block_job {
 
 static void compact_take_blocks(struct worker *worker, void *context) {
   block_job *job = context;
-  block_map *map = &worker->heap->blocks;
+  const block_map *map = &worker->heap->blocks;
   uint32_t extent = block_map_extent(map);
-  unsigned char spaces[COMPACT_BATCH];
   for (;;) {
     uintptr_t first = os_atomic_add_full(&job->next, COMPACT_BATCH);
     if (first >= extent) return;
     uintptr_t end = first + COMPACT_BATCH < extent ? first + COMPACT_BATCH : extent;
-    os_mutex_lock(&map->lock); /* a thread in native code may give free blocks back meanwhile */
-    memcpy(spaces, block_map_spaces(map) + first, end - first);
-    os_mutex_unlock(&map->lock);
-    for (uintptr_t i = first; i < end; i++)
-      job->visit(worker, (uint32_t)i, (enum block_space)spaces[i - first]);
+    for (uint32_t i = (uint32_t)first; i < end; i++)
+      job->visit(worker, i, block_map_space(map, i));
   }
 }
 

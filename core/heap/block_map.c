@@ -131,7 +131,8 @@ static void block_map_decommit(block_map *map, uint32_t first, uint32_t count) {
     os_memory_discard(start, bytes);
   }
   memory_discharge(map->account, MEMORY_BLOCKS, bytes);
-  memset(block_map_spaces(map) + first, BLOCK_UNCOMMITTED, count);
+  for (uint32_t i = 0; i < count; i++)
+    os_atomic8_store(&block_map_spaces(map)[first + i], BLOCK_UNCOMMITTED);
   map->free_blocks -= count;
 }
 

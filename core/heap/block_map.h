@@ -82,6 +82,12 @@ static inline uint32_t block_map_extent(const block_map *map) {
   return (uint32_t)os_atomic_load(&map->extent);
 }
 
+/* What a block is. For walks over the whole table in a pause, while a thread in native code may give free blocks
+   back. */
+static inline enum block_space block_map_space(const block_map *map, uint32_t index) {
+  return (enum block_space)os_atomic8_load(&block_map_spaces(map)[index]);
+}
+
 /* What the block at `address` is; BLOCK_UNCOMMITTED for any address outside the extent. For the
    collector, and for addresses that the caller knows to be an object's; others ask block_map_contains(). */
 static inline enum block_space block_map_space_of(const block_map *map, uintptr_t address) {

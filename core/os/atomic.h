@@ -61,6 +61,15 @@ static inline bool os_atomic64_compare_exchange_full(uint64_t *place, uint64_t e
   return AO_compare_and_swap_full((volatile AO_t *)place, expected, desired) != 0;
 }
 
+/* A byte of a table that several threads read while one writes. */
+static inline uint8_t os_atomic8_load(const uint8_t *place) {
+  return AO_char_load((const volatile unsigned char *)place);
+}
+
+static inline void os_atomic8_store(uint8_t *place, uint8_t value) {
+  AO_char_store((volatile unsigned char *)place, value);
+}
+
 /* A byte that is only ever set while several threads look at it. */
 static inline bool os_atomic8_is_set(const uint8_t *place) {
   return AO_char_load((const volatile unsigned char *)place) != 0;

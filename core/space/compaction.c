@@ -189,7 +189,7 @@ size_t compaction_place(compaction *c, bool fully) {
   bool dense = !fully;
   c->destinations = 0;
   for (uint32_t i = 0; i < extent; i++) {
-    if (block_map_spaces(map)[i] != BLOCK_MOVABLE) continue;
+    if (block_map_space(map, i) != BLOCK_MOVABLE) continue;
     move_block *m = compaction_block(c, i);
     place_reset(m);
     live_granules += m->live;
@@ -303,7 +303,7 @@ void compaction_finish(compaction *c) {
   arena_begin_relist(a);
   /* The lowest blocks come first in the list, and in the lists of free runs. */
   for (uint32_t i = block_map_extent(&heap->blocks); i-- > 0;) {
-    if (block_map_spaces(&heap->blocks)[i] != BLOCK_MOVABLE) continue;
+    if (block_map_space(&heap->blocks, i) != BLOCK_MOVABLE) continue;
     const move_block *m = compaction_block(c, i);
     bool placed = (block_map_at(&heap->blocks, i)->flags & BLOCK_PLACED) != 0;
     if (placed && m->live > 0) placed_bits(heap, i);

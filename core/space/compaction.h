@@ -57,7 +57,7 @@ static inline move_block *compaction_block(const compaction *c, uint32_t index) 
 
 /* Whether compaction may move the objects of a block. */
 static inline bool compaction_moves(const tsr_heap *heap, uint32_t index) {
-  return block_map_spaces(&heap->blocks)[index] == BLOCK_MOVABLE &&
+  return block_map_space(&heap->blocks, index) == BLOCK_MOVABLE &&
          (block_map_at(&heap->blocks, index)->flags & BLOCK_PLACED) == 0;
 }
 

@@ -104,7 +104,7 @@ bool seal_open(tsr_heap *heap, tsr_ref object, size_t bytes) {
 
 static bool seal_in_region(const block_map *map, uint32_t index) {
   if (index >= block_map_extent(map)) return false;
-  enum block_space space = (enum block_space)block_map_spaces(map)[index];
+  enum block_space space = block_map_space(map, index);
   return space == BLOCK_SEALED || space == BLOCK_LARGE || space == BLOCK_LARGE_REST;
 }
 
@@ -187,7 +187,7 @@ void seal_close_again(tsr_heap *heap) {
     if (!seal_in_region(map, i)) continue;
     b->flags &= (uint8_t)~BLOCK_OPENED;
     if (b->sealed_pages == 0) continue;
-    bool large = block_map_spaces(map)[i] == BLOCK_LARGE;
+    bool large = block_map_space(map, i) == BLOCK_LARGE;
     bool closed = large ? seal_close_large(heap, i) : seal_close_block(heap, i);
     /* No mapping to be had: what is open stays so until the next collection closes them all. */
     if (!closed) heap->opened_seals = true;

@@ -254,7 +254,7 @@ void verifier_begin(struct verifier *v) {
   v->traced = false;
   v->unwalked_block = BLOCK_NONE;
   for (uint32_t i = 0; i < block_map_extent(map); i++) {
-    enum block_space space = (enum block_space)block_map_spaces(map)[i];
+    enum block_space space = block_map_space(map, i);
     if (space > BLOCK_FREE) walk_block(v, i, space);
   }
   for (unsigned i = 0; i < ARENAS; i++) {
