@@ -152,7 +152,6 @@ bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
                    ? bump_blocks_take(&heap->spaces->copy.to, least, preferred, allowance, taken)
                    : arena_take(slot->arena, least, preferred, allowance, taken);
   if (!found) return false;
-  os_atomic_add_full(&heap->bytes_allocated, taken->end - taken->start);
   mutator->private_part->stress_bytes += taken->end - taken->start;
   return true;
 }

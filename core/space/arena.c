@@ -264,6 +264,7 @@ bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allow
   }
   os_mutex_unlock(&a->lock);
   if (index == BLOCK_NONE) return false;
+  bump_buffer_count(a->heap, *taken);
   arena_hand_out(taken->start, taken->end, clean);
   return true;
 }

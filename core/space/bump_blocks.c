@@ -108,6 +108,7 @@ bool bump_blocks_take(bump_blocks *blocks, size_t least, size_t preferred,
   }
   os_mutex_unlock(&blocks->lock);
   if (!found) return false;
+  bump_buffer_count(blocks->heap, *taken);
   os_memory_allow(taken->start, taken->end);
   /* The buffer is this mutator's alone now: zero it outside the lock. */
   if (!clean) memset((void *)taken->start, 0, taken->end - taken->start);

@@ -15,6 +15,12 @@ typedef struct bump_buffer {
   uintptr_t start, end;
 } bump_buffer;
 
+/* Counts what a mutator is given. Before it is zeroed: an atomic addition waits until every store before it has
+   left the processor. */
+static inline void bump_buffer_count(tsr_heap *heap, bump_buffer given) {
+  os_atomic_add_full(&heap->bytes_allocated, given.end - given.start);
+}
+
 typedef struct bump_blocks {
   tsr_heap *heap;
   enum block_space space; /* what the byte table says of these blocks */
