@@ -70,7 +70,7 @@ OS_ALWAYS_INLINE tsr_ref semispace_visit_pinned(kernel_run *run, tsr_ref object,
 OS_ALWAYS_INLINE tsr_ref semispace_visit(kernel_run *run, tsr_ref object, uintptr_t granule,
                                          enum block_space space, bool shared) {
   if (TSR_LIKELY(space == run->from_space)) return semispace_visit_copied(run, object, shared);
-  if (space >= BLOCK_LARGE_REST) kernel_reach_staying(run, object, granule, space, shared);
+  if (block_space_stays(space)) kernel_reach_staying(run, object, granule, space, shared);
   return space == BLOCK_PINNED ? semispace_visit_pinned(run, object, shared) : object;
 }
 

@@ -9,6 +9,7 @@
 #ifndef CORE_HEAP_BLOCK_H
 #define CORE_HEAP_BLOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <tessera/types.h>
@@ -27,14 +28,22 @@ enum block_space {
   BLOCK_COPY_A, /* the copy space's two roles: which one is from-space changes */
   BLOCK_COPY_B,
   BLOCK_PINNED, /* from-space that a pin or an ambiguous word keeps in place, during a collection */
-  /* From here on, objects stay where they are while the tracer runs, and are marked. */
+  /* From here on, objects stay where they are while the tracer runs, and are marked: block_space_stays(). */
   BLOCK_LARGE_REST, /* of a large object, the blocks behind the first */
   BLOCK_LARGE,
   BLOCK_SEALED, /* an arena's whose objects have pages of their own, and may be sealed */
-  /* From here on, by their bit and nothing else. */
+  /* From here on, by their bit and nothing else: block_space_has_bits_only(). */
   BLOCK_ARENA,  /* whose objects stay where they are */
   BLOCK_MOVABLE /* an arena's whose objects compaction may move */
 };
+
+static inline bool block_space_stays(enum block_space space) {
+  return space >= BLOCK_LARGE_REST;
+}
+
+static inline bool block_space_has_bits_only(enum block_space space) {
+  return space >= BLOCK_ARENA;
+}
 
 enum block_flag {
   BLOCK_CLEAN = 1,      /* never written since it was committed: still zero */

@@ -93,7 +93,7 @@ static inline enum block_space block_map_space(const block_map *map, uint32_t in
 static inline enum block_space block_map_space_of(const block_map *map, uintptr_t address) {
   uintptr_t index = (address - map->base) >> BLOCK_SHIFT;
   if (index >= block_map_extent(map)) return BLOCK_UNCOMMITTED;
-  return (enum block_space)block_map_spaces(map)[index];
+  return block_map_space(map, (uint32_t)index);
 }
 
 /* Whether any address at all lies in a block that a space has. */

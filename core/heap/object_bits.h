@@ -65,6 +65,7 @@ OS_ALWAYS_INLINE bool object_bit_set_first(uint64_t *bitmap, size_t index, bool 
   uint64_t bit = (uint64_t)1 << (index % 64);
   if (!shared) {
     uint64_t old = *word;
+    /* Not `old & bit`: this way compilers find the processor's bit instructions. */
     if ((old >> (index % 64) & 1) != 0) return false;
     *word = old | bit;
     return true;

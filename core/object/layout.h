@@ -81,8 +81,8 @@ static inline const layout *layout_at(const layout_table *layouts, uint32_t inde
   return &((const layout *)(const void *)layouts->table.base)[index];
 }
 
-/* The traces by index, and how many can be looked up by an index in the header; none where the index is elsewhere.
-   Index 0 has one too, that sends whoever meets it to layout_of_header(). */
+/* The traces by index, and how many can be looked up by an index in the header: none where the index is
+   elsewhere, or no layout is registered. Index 0 has one too, that sends whoever meets it to layout_of_header(). */
 static inline const uint64_t *layout_traces(const layout_table *layouts) {
   return (const uint64_t *)(const void *)layouts->traces.base;
 }

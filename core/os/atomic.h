@@ -72,11 +72,11 @@ static inline void os_atomic8_store(uint8_t *place, uint8_t value) {
 
 /* A byte that is only ever set while several threads look at it. */
 static inline bool os_atomic8_is_set(const uint8_t *place) {
-  return AO_char_load((const volatile unsigned char *)place) != 0;
+  return os_atomic8_load(place) != 0;
 }
 
 static inline void os_atomic8_set(uint8_t *place) {
-  AO_char_store((volatile unsigned char *)place, 1);
+  os_atomic8_store(place, 1);
 }
 
 /* Sets it, and says whether this thread was the first to. */

@@ -15,8 +15,8 @@ typedef struct bump_buffer {
   uintptr_t start, end;
 } bump_buffer;
 
-/* Counts what a mutator is given. Before it is zeroed: an atomic addition waits until every store before it has
-   left the processor. */
+/* Counts what a mutator is given. Before it is zeroed: on x86-64 an atomic addition waits until every store
+   before it has left the processor. */
 static inline void bump_buffer_count(tsr_heap *heap, bump_buffer given) {
   os_atomic_add_full(&heap->bytes_allocated, given.end - given.start);
 }

@@ -11,8 +11,6 @@
 /* A rest of a destination block smaller than this is given up. */
 #define TARGET_LEAST_REST 512
 
-static const copy_target copy_target_none = {.block = BLOCK_NONE};
-
 bool copy_space_open(copy_space *space, tsr_heap *heap) {
   *space = (copy_space){.from_space = BLOCK_COPY_B, .from_first = BLOCK_NONE};
   return bump_blocks_open(&space->to, heap, BLOCK_COPY_A);
@@ -51,7 +49,7 @@ static void copy_target_retire(const copy_space *space, copy_target *target) {
   if (target->block == BLOCK_NONE) return;
   copy_target_flush(&space->to.heap->blocks, target);
   os_memory_forbid(target->cursor, target->end);
-  *target = copy_target_none;
+  *target = (copy_target){.block = BLOCK_NONE};
 }
 
 static bool copy_target_renew(copy_space *space, copy_target *target) {
@@ -101,7 +99,7 @@ uintptr_t copy_find(copy_buffer *targets, tsr_ref object, uint64_t header, size_
                     "a reachable object's layout is unknown: its header was never written, or "
                     "overwritten, or the reference does not point to an object");
   *bytes = layout_object_bytes(heap, l, object);
-  HEAP_ALWAYS_CHECK(heap, *bytes != 0 && copy_stays_in_block(object, *bytes), object,
+  HEAP_ALWAYS_CHECK(heap, *bytes - 1 < BLOCK_BYTES && copy_stays_in_block(object, *bytes), object,
                     "a reachable object's size runs past its block: its length was overwritten, "
                     "or the reference does not point to an object");
   uintptr_t target = copy_target_fit(&targets->main, l, *bytes);

@@ -91,7 +91,7 @@ OS_ALWAYS_INLINE void copy_words(uintptr_t target, tsr_ref object, size_t bytes)
   }
 }
 
-/* Whether `bytes` from an object's address on, at least one, end in its block. */
+/* Whether `bytes` from an object's address on, at least one and at most a block, end in its block. */
 static inline bool copy_stays_in_block(tsr_ref object, size_t bytes) {
   uintptr_t last = (uintptr_t)object + bytes - 1;
   return ((uintptr_t)object ^ last) < BLOCK_BYTES;

@@ -45,9 +45,11 @@ typedef struct kernel_run {
   const unsigned char *spaces;
   reference_rule rule;
   const uint64_t *traces; /* of layouts whose index is in the header */
-  uint64_t layout_count;  /* 0: the index is elsewhere */
-  uint64_t layout_mask;
+  uint64_t layout_count;  /* 0: none is, or the index is elsewhere */
+  uint64_t layout_bits;   /* of a header: the index */
   uint32_t layout_shift;
+  uint64_t last_layout,
+      last_trace; /* bits of the header that was looked at last, and what they stand for */
   size_t next_edge;
   bool in_order;    /* what was looked at last lies close behind what was before */
   uintptr_t object; /* what was looked at last */
@@ -77,15 +79,17 @@ OS_ALWAYS_INLINE kernel_run kernel_begin(struct worker *worker) {
                       .rule = heap->references,
                       .traces = layout_traces(layouts),
                       .layout_count = layout_traced_count(layouts),
-                      .layout_mask = layouts->source.mask,
+                      .layout_bits = (uint64_t)layouts->source.mask << layouts->source.shift,
                       .layout_shift = (uint32_t)layouts->source.shift,
+                      .last_layout = 0,
+                      .last_trace = LAYOUT_NOT_PLAIN,
                       .next_edge = worker->next_edge,
                       .from_space = heap->spaces->copy.from_space};
 }
 
 /*
- * A plan's visit: reaches `object`, which begins with this granule of the heap's range, in a block of `space`, queues it if this is the
- * first time, and returns where it is now. `shared`: other workers do the same.
+ * A plan's visit: reaches `object`, which begins with this granule of the heap's range, in a block of `space`,
+ * queues it if this is the first time, and returns where it is now. `shared`: other workers do the same.
  */
 typedef tsr_ref kernel_visit(kernel_run *run, tsr_ref object, uintptr_t granule,
                              enum block_space space, bool shared);
@@ -154,10 +158,10 @@ OS_ALWAYS_INLINE void kernel_push(kernel_run *run, tsr_ref object) {
   kernel_restore(run);
 }
 
-/* As worker_reach(). */
+/* As worker_reach_staying(). */
 OS_ALWAYS_INLINE void kernel_reach_staying(kernel_run *run, tsr_ref object, uintptr_t granule,
                                            enum block_space space, bool shared) {
-  if (TSR_LIKELY(space >= BLOCK_ARENA)) {
+  if (TSR_LIKELY(block_space_has_bits_only(space))) {
     HEAP_CHECK(run->worker->heap, arena_is_start(run->worker->heap, object), object,
                "a reference into an arena does not lead to the start of an object");
     if (object_bit_set_first(run->marks, granule, shared)) kernel_push(run, object);
@@ -173,7 +177,8 @@ OS_ALWAYS_INLINE uintptr_t kernel_address(const kernel k, const kernel_run *run,
   return k.tagged ? reference_address(&run->rule, word) : (uintptr_t)word;
 }
 
-/* Whether an address lies in the part of the heap's range that may be in use: in which granule, counted from the base. */
+/* Whether an address lies in the part of the heap's range that may be in use; in which granule, counted from the
+   base. */
 OS_ALWAYS_INLINE bool kernel_target(const kernel_run *run, uintptr_t address, uintptr_t *granule) {
   uintptr_t offset = address - run->base;
   /* What is no multiple of a granule comes out as a number beyond every heap. */
@@ -204,7 +209,7 @@ OS_ALWAYS_INLINE void kernel_visit_edge(const kernel k, kernel_run *run, uintptr
   k.visit(run, (tsr_ref)(run->base + edge * TSR_GRANULE), edge, kernel_space(run, edge), k.shared);
 }
 
-/* An edge waits, and the one that has waited longest is visited. */
+/* An edge waits; where all places are taken, the one that has waited longest is visited. */
 OS_ALWAYS_INLINE void kernel_defer_edge(const kernel k, kernel_run *run, uintptr_t edge) {
   uintptr_t *place = &run->worker->edges[run->next_edge++ % WORKER_EDGES];
   uintptr_t oldest = *place;
@@ -221,12 +226,12 @@ OS_ALWAYS_INLINE void kernel_defer_edge(const kernel k, kernel_run *run, uintptr
 OS_ALWAYS_INLINE bool kernel_flush_edges(const kernel k, kernel_run *run) {
   if (run->worker->edges_waiting == 0) return false;
   do {
-    uintptr_t *place =
-        &run->worker->edges[(run->next_edge - run->worker->edges_waiting) % WORKER_EDGES];
+    size_t oldest = run->next_edge - run->worker->edges_waiting--;
+    uintptr_t *place = &run->worker->edges[oldest % WORKER_EDGES];
     uintptr_t edge = *place;
     *place = WORKER_NO_EDGE;
     kernel_visit_edge(k, run, edge);
-  } while (--run->worker->edges_waiting != 0);
+  } while (run->worker->edges_waiting != 0);
   return true;
 }
 
@@ -261,7 +266,7 @@ OS_ALWAYS_INLINE void kernel_take_slot(const kernel k, kernel_run *run, tsr_slot
     return;
   }
   if (address - run->object < KERNEL_NEAR_BYTES) {
-    kernel_visit_edge(k, run, granule);
+    k.visit(run, (tsr_ref)address, granule, kernel_space(run, granule), k.shared);
     return;
   }
   OS_FETCH(&run->marks[granule / 64]);
@@ -396,9 +401,19 @@ OS_ALWAYS_INLINE void kernel_scan_other(const kernel k, struct worker *worker, t
   kernel_save(&run);
 }
 
-OS_ALWAYS_INLINE uint64_t kernel_layout(const kernel_run *run, uint64_t header) {
-  uint64_t index = (header >> run->layout_shift) & run->layout_mask;
-  return TSR_LIKELY(index < run->layout_count) ? run->traces[index] : LAYOUT_NOT_PLAIN;
+/*
+ * What is known of an object's layout. It is looked up where it is not the same as the last one's, of which the
+ * processor guesses that it is: so in a list it reaches for the next object while it still checks this
+ * one's header.
+ */
+OS_ALWAYS_INLINE uint64_t kernel_layout(kernel_run *run, uint64_t header) {
+  uint64_t bits = header & run->layout_bits;
+  if (TSR_UNLIKELY(bits != run->last_layout)) {
+    uint64_t index = bits >> run->layout_shift;
+    run->last_layout = bits;
+    run->last_trace = index < run->layout_count ? run->traces[index] : LAYOUT_NOT_PLAIN;
+  }
+  return run->last_trace;
 }
 
 /* Takes the slots of an object. Most are plain. */
@@ -572,7 +587,7 @@ OS_NEVER_INLINE void kernel_rescan_arena(const kernel k, struct worker *worker, 
 
 OS_NEVER_INLINE void kernel_rescan_block(const kernel k, struct worker *worker, uint32_t index) {
   const tsr_heap *heap = worker->heap;
-  enum block_space space = (enum block_space)block_map_spaces(&heap->blocks)[index];
+  enum block_space space = block_map_space(&heap->blocks, index);
   switch (space) {
   case BLOCK_LARGE:
     kernel_rescan_object(k, worker, large_space_object(&heap->spaces->large, index));

@@ -38,7 +38,8 @@ struct team {
   uint32_t active;       /* workers that take part in this collection, worker 0 included */
   size_t live_bytes;     /* after the last collection; 0 before the first */
   size_t used_bytes;     /* before this one */
-  uint32_t surviving;    /* how much of what was fresh the last collection found live, in TEAM_SHARE parts */
+  uint32_t
+      surviving; /* how much of what was fresh the last collection found live, in TEAM_SHARE parts */
 
   os_mutex lock;
   os_condition called; /* a job is there, or the end */

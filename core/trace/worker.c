@@ -10,6 +10,7 @@ void worker_reset(struct worker *worker) {
   worker->live_bytes = 0;
   worker->cpu_ns = 0;
   worker->targets = copy_buffer_empty(&worker->heap->spaces->copy);
+  worker->edges_waiting = 0;
   for (size_t i = 0; i < WORKER_EDGES; i++)
     worker->edges[i] = WORKER_NO_EDGE;
 }

@@ -24,8 +24,8 @@ struct worker {
   copy_buffer targets;                     /* where it copies to */
   size_t live_bytes;                       /* of what it counted in this collection */
   uint64_t cpu_ns;                         /* that its thread has spent on this collection */
-  size_t next_edge;                        /* the place of the oldest, where all are taken */
-  size_t edges_waiting;                    /* those before it, modulo the size */
+  size_t next_edge;                        /* where the next goes, modulo the size */
+  size_t edges_waiting;                    /* how many are in the places before that */
   tsr_slot *scan_slots[WORKER_SCAN_SLOTS]; /* what custom layouts report into */
 };
 
@@ -46,12 +46,12 @@ bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_spac
                           bool shared);
 
 /*
- * Reaches an object that stays where it is while the trace runs, in a block of `space`: marks it, and queues it. The same in every
- * plan. It is not looked at before it is scanned, so that whoever marks it need not wait for it.
+ * Reaches an object that stays where it is while the trace runs, in a block of `space`: marks it, and queues it.
+ * The same in every plan. It is not looked at before it is scanned, so that whoever marks it need not wait for it.
  */
 OS_ALWAYS_INLINE void worker_reach_staying(struct worker *worker, tsr_ref object,
                                            enum block_space space, bool shared) {
-  if (TSR_LIKELY(space >= BLOCK_ARENA)) {
+  if (TSR_LIKELY(block_space_has_bits_only(space))) {
     if (!arena_reach(worker->heap, object, shared)) return;
   } else if (!worker_reach_special(worker, object, space, shared)) {
     return;
