@@ -788,6 +788,39 @@ START_TEST(a002_06_a_dropped_copy_in_is_found) {
 }
 END_TEST
 
+/* ---- a survivor's size, without the verifier ------------------------------------------------- */
+
+/* The least length that reaches past a block from anywhere in it, and two whose sizes wrap: to 0, and to just below. */
+static const uint64_t overwritten_lengths[] = {32 * KIB / 8, (uint64_t)-2, (uint64_t)-3};
+
+#define LENGTHS (sizeof overwritten_lengths / sizeof overwritten_lengths[0])
+
+typedef struct overwritten {
+  scene *s;
+  uint64_t length;
+} overwritten;
+
+static void overwrite_a_length(void *context) {
+  overwritten *o = context;
+  scene_open(o->s);
+  ck_assert_ptr_nonnull(make(o->s->m, PAIR, 0, 0, TSR_DEFAULT)); /* not first in its block */
+  void *vector = make(o->s->m, VECTOR, 5, 0, TSR_DEFAULT);
+  o->s->local->word = vm_word(vector);
+  poke((char *)vector + 8, o->length);
+  vm_collect(&o->s->vm);
+}
+
+/* Whoever copies an object looks at its size first. */
+START_TEST(a_survivor_larger_than_its_block_is_not_copied) {
+  overwritten o = {scene_create(false), overwritten_lengths[_i]};
+  ending end = in_child(overwrite_a_length, &o);
+  assert_died_of(&end, SIGABRT, "an overwritten length");
+  ck_assert_msg(strstr(end.text, "runs past its block") != NULL, "%s", end.text);
+  free(end.text);
+  scene_destroy(o.s);
+}
+END_TEST
+
 /* ---- stray accesses ------------------------------------------------------------------------- */
 
 typedef struct stray {
@@ -941,6 +974,9 @@ static void add(TCase *tests) {
   tcase_add_loop_test(tests, a002_05_a_stale_pair_is_found_by_the_next_collection, 0, (int)PAIRED);
   tcase_add_loop_test(tests, a002_05_a_stale_pair_is_found_on_request, 0, (int)PAIRED);
   tcase_add_test(tests, a_stray_access_faults);
+  if (vm_is("semispace")) {
+    tcase_add_loop_test(tests, a_survivor_larger_than_its_block_is_not_copied, 0, (int)LENGTHS);
+  }
   tcase_add_loop_test(tests, half_the_heap_for_one_object, 0, 2);
   tcase_add_test(tests, a002_05_an_injected_missing_revoke_is_found);
 }
