@@ -85,7 +85,8 @@ static bool bump_is_remembered(const struct tsr_mutator_private *own,
   return false;
 }
 
-/* Whether what a pair holds is its mutator's. Without the verifier a stale pair may pass: its block may be in use again. */
+/* Whether what a pair holds is its mutator's. Without the verifier a stale pair may pass: its block may be in use
+   again. */
 static bool bump_pair_is_good(const tsr_mutator *mutator, const bump_slot *slot) {
   const tsr_heap *heap = mutator->heap;
   const tsr_bump_pointer *pair = slot->pair;

@@ -77,7 +77,8 @@ void heap_resize(tsr_heap *heap);
 
 /*
  * Single blocks or a run for a space, if the heap admits them or may pass its maximum. The caller holds
- * the admission lock, and counts them in its space before it lets go. BLOCK_NONE: not without a collection, or not at all.
+ * the admission lock, and counts them in its space before it lets go. BLOCK_NONE: not without a
+ * collection, or not at all.
  */
 uint32_t heap_acquire_staying(tsr_heap *heap, uint32_t count, enum block_space space,
                               memory_allowance allowance);

@@ -2,10 +2,10 @@
  * The GC byte and the forwarding word.
  *
  * One byte of an object's first word belongs to the collector [design: gc-byte]. While the world
- * is stopped, a copied object's first word is replaced by the
- * forwarding word [design: forwarding-word]: the forwarding bits stay where the GC byte lies, whatever its offset, and the other
- * seven bytes hold the new address as a distance from the heap's base in granules. So one load tells
- * whether an object has moved, and one compare-and-swap can move it.
+ * is stopped, a copied object's first word is replaced by the forwarding word [design: forwarding-word]: the
+ * forwarding bits stay where the GC byte lies, whatever its offset, and the other seven bytes hold the
+ * new address as a distance from the heap's base in granules. So one load tells whether an object has
+ * moved, and one compare-and-swap can move it.
  */
 #ifndef CORE_OBJECT_HEADER_H
 #define CORE_OBJECT_HEADER_H

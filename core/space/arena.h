@@ -9,9 +9,9 @@
  * Blocks are filed by the class (the logarithm) of their longest free run, so a search looks at the
  * heads of a few lists and at a bounded number of blocks.
  *
- * There are five, all the same but for three properties. The *movable* one is for plans that compact. An *immortal* arena's sweep clears the marks and
- * frees nothing, and its objects are roots. A *sealable* arena's objects have whole pages for
- * themselves, so that each can be sealed (core/space/seal.h).
+ * There are five, all the same but for three properties. The *movable* one is for plans that compact. An
+ * *immortal* arena's sweep clears the marks and frees nothing, and its objects are roots. A *sealable* arena's
+ * objects have whole pages for themselves, so that each can be sealed (core/space/seal.h).
  */
 #ifndef CORE_SPACE_ARENA_H
 #define CORE_SPACE_ARENA_H

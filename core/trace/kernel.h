@@ -613,7 +613,8 @@ static inline bool kernel_overflowed(struct team *team) {
   return overflowed;
 }
 
-/* Walks the flagged blocks until none is left. By worker 0, when the others have ended their part; `k` is not shared. */
+/* Walks the flagged blocks until none is left. By worker 0, when the others have ended their part; `k` is not
+   shared. */
 OS_NEVER_INLINE void kernel_rescan(const kernel k, struct worker *worker) {
   const block_map *map = &worker->heap->blocks;
   while (kernel_overflowed(worker->heap->team)) {

@@ -65,8 +65,8 @@ void team_close(tsr_heap *heap);
 void team_fork(tsr_heap *heap, os_fork_stage stage);
 void team_forget_threads(tsr_heap *heap);
 
-/* At the beginning of a collection, world stopped: decides how many take part, starts what is missing, and divides the queues'
-   memory. */
+/* At the beginning of a collection, world stopped: decides how many take part, starts what is missing, and divides
+   the queues' memory. */
 void team_gather(struct team *team);
 /* What was live: tells how many workers the next collection is worth. */
 void team_note_live(struct team *team, size_t live_bytes);

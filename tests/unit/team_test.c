@@ -369,8 +369,8 @@ END_TEST
 /* ---- the end of a shared trace ----------------------------------------------------------------------- */
 
 /*
- * A node is a number: how many nodes there are in its tree, itself included, and a hash, from which the shape of the tree
- * follows. As an entry of a queue it is the address of no object.
+ * A node is a number: how many nodes there are in its tree, itself included, and a hash, from which the
+ * shape of the tree follows. As an entry of a queue it is the address of no object.
  */
 #define SIZE_BITS 20u
 #define HASH_BITS 40u

@@ -27,8 +27,8 @@ extern "C" {
  * Stops the other mutators of the heap at safepoints, takes back their buffers, and takes every lock of
  * the heap, so that the child's copy is whole. From here to tsr_fork_parent() or
  * tsr_fork_child() the thread calls nothing of this heap, and other threads that do wait.
- * Errors, with nothing changed: in native code, or prepared already (TSR_BUSY); other mutators are bound and the binding does not declare
- * TSR_DOES_SAFEPOINTS (TSR_MISMATCH).
+ * Errors, with nothing changed: in native code, or prepared already (TSR_BUSY); other mutators are bound
+ * and the binding does not declare TSR_DOES_SAFEPOINTS (TSR_MISMATCH).
  * Thread: the mutator's own, in managed code. Collects: no, but is a safepoint.
  */
 TSR_API tsr_status tsr_fork_prepare(tsr_mutator *mutator, tsr_error *error);

@@ -3,8 +3,8 @@
  * @brief Options: pinned by the VM, else read from the environment, else the defaults.
  *
  * `TESSERA_HELP=1` prints every option with its unit, default, range and the value in force when a
- * heap is created; the same table stands in docs/options.md. Sizes read `65536`, `64M`, `1g`, `1GiB`; durations `500us`,
- * `1ms`, `2s`; switches `0`, `1`, `on`, `off`.
+ * heap is created; the same table stands in docs/options.md. Sizes read `65536`, `64M`, `1g`, `1GiB`;
+ * durations `500us`, `1ms`, `2s`; switches `0`, `1`, `on`, `off`.
  *
  * A heap with a name ("jit") reads TESSERA_JIT_HEAP_MAX before TESSERA_HEAP_MAX. Programs that run
  * with raised privileges ignore the environment.
