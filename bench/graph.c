@@ -61,15 +61,28 @@ uint64_t graph_live_bytes(const struct shape *shape) {
   return graph_bytes(shape, shape->reachable);
 }
 
+static uint64_t graph_hole_objects(const struct shape *shape,
+                                   const struct graph_settings *settings) {
+  return (uint64_t)shape->count * settings->hole / 100;
+}
+
+/* The graph and the hole below it. */
+static uint64_t graph_built_bytes(const struct shape *shape,
+                                  const struct graph_settings *settings) {
+  return graph_bytes(shape, shape->count) +
+         graph_hole_objects(shape, settings) * sizeof(struct bare_object);
+}
+
 /* What is allocated before the graph, and is garbage: a copying plan needs less than this for the
    graph and its copy. */
-static uint64_t graph_warm_up_bytes(const struct shape *shape) {
-  return graph_bytes(shape, shape->count) / 4 * 9 + ((uint64_t)1 << 20);
+static uint64_t graph_warm_up_bytes(const struct shape *shape,
+                                    const struct graph_settings *settings) {
+  return graph_built_bytes(shape, settings) / 4 * 9 + ((uint64_t)1 << 20);
 }
 
 /* No plan collects unasked in a heap of this size: copying plans count everything twice. */
-static uint64_t graph_heap_bytes(const struct shape *shape) {
-  return 5 * graph_bytes(shape, shape->count) + ((uint64_t)64 << 20);
+static uint64_t graph_heap_bytes(const struct shape *shape, const struct graph_settings *settings) {
+  return 5 * graph_built_bytes(shape, settings) + ((uint64_t)64 << 20);
 }
 
 /* ---- the heap ------------------------------------------------------------------------------- */
@@ -77,7 +90,8 @@ static uint64_t graph_heap_bytes(const struct shape *shape) {
 static bool graph_pin_options(const struct graph *graph, tsr_options *options,
                               const struct graph_settings *settings, tsr_error *error) {
   char bytes[32], threads[16];
-  snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)graph_heap_bytes(graph->shape));
+  snprintf(bytes, sizeof bytes, "%llu",
+           (unsigned long long)graph_heap_bytes(graph->shape, settings));
   snprintf(threads, sizeof threads, "%u", settings->threads);
   return tsr_options_set(options, "plan", settings->plan, error) == TSR_OK &&
          tsr_options_set(options, "threads", threads, error) == TSR_OK &&
@@ -105,13 +119,18 @@ static struct bare_object *graph_allocate(const struct graph *graph) {
   return object;
 }
 
-/* Makes the heap touch as much memory as it will use, so that page faults are no part of what is
-   measured. */
-static bool graph_warm_up(const struct graph *graph) {
-  for (uint64_t bytes = graph_warm_up_bytes(graph->shape); bytes >= sizeof(struct bare_object);
-       bytes -= sizeof(struct bare_object)) {
+static bool graph_allocate_garbage(const struct graph *graph, uint64_t objects) {
+  for (uint64_t i = 0; i < objects; i++) {
     if (graph_allocate(graph) == NULL) return complain("out of memory");
   }
+  return true;
+}
+
+/* Makes the heap touch as much memory as it will use, so that page faults are no part of what is
+   measured. */
+static bool graph_warm_up(const struct graph *graph, const struct graph_settings *settings) {
+  uint64_t objects = graph_warm_up_bytes(graph->shape, settings) / sizeof(struct bare_object);
+  if (!graph_allocate_garbage(graph, objects)) return false;
   tsr_error error;
   return tsr_collect(graph->mutator, &error) == TSR_OK || complain(error.message);
 }
@@ -181,9 +200,9 @@ bool graph_open(struct graph *graph, const struct shape *shape,
                 const struct graph_settings *settings) {
   *graph = (struct graph){.shape = shape};
   if (!graph_create_heap(graph, settings)) return false;
-  if (!settings->fresh && !graph_warm_up(graph)) return false;
+  if (!settings->fresh && !graph_warm_up(graph, settings)) return false;
   tsr_collection_disable(graph->heap);
-  return graph_build(graph);
+  return graph_allocate_garbage(graph, graph_hole_objects(shape, settings)) && graph_build(graph);
 }
 
 void graph_close(struct graph *graph) {

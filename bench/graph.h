@@ -15,6 +15,8 @@
 struct graph_settings {
   const char *plan;
   unsigned threads; /* that collect */
+  unsigned
+      hole; /* garbage below the graph, in percent of its objects: what slides then slides all of it */
   bool fresh; /* memory is not touched before; any plan will do, also one that never collects */
 };
 

@@ -119,6 +119,7 @@ static bool run_plan(struct trace *trace, enum trace_way way, struct trace_sampl
   const struct trace_settings *settings = trace->settings;
   const struct graph_settings how = {.plan = trace_ways[way].plan,
                                      .threads = trace_ways[way].together ? settings->threads : 1,
+                                     .hole = settings->hole,
                                      .fresh = settings->fresh};
   struct graph graph;
   bool ok =
@@ -240,6 +241,8 @@ int bench_trace(int argc, char **argv) {
        "rounds that choose the bare loops; default 3"},
       {"--threads", BENCH_NUMBER, &settings.threads,
        "threads for the rows with several; 1: none; default 2 where there are"},
+      {"--hole", BENCH_NUMBER, &settings.hole,
+       "garbage below the graph, in percent of its objects; default 0"},
       {"--fresh", BENCH_FLAG, &settings.fresh, "copies are the first to touch their memory"},
       {"--json", BENCH_FLAG, &settings.json, "one JSON object instead of tables"},
   };

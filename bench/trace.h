@@ -36,7 +36,7 @@ extern const struct trace_way_facts trace_ways[TRACE_WAYS];
 /** The command line. */
 struct trace_settings {
   const char *plan, *shape;
-  unsigned objects, rounds, sweep_rounds, threads;
+  unsigned objects, rounds, sweep_rounds, threads, hole;
   bool fresh, json;
 };
 

@@ -12,6 +12,7 @@ struct row {
   struct bench_figure cpu_ns, wall_ns, release_ns, walk_ns, faults;
   struct bench_figure ratio;    /* to the control of the same round: CPU time, together wall time */
   struct bench_figure speed_up; /* of several threads: wall time of one, by that of all */
+  struct bench_figure release_speed_up; /* the same of a collection's rest */
 };
 
 /* The times of a sample, by their place in it. */
@@ -55,6 +56,7 @@ static struct row summarise(const struct trace_results *results, enum trace_way 
       .ratio =
           figure_ratio(results, way, facts->control, facts->together ? wall_ns : cpu_ns, scratch),
       .speed_up = figure_ratio(results, facts->alone, way, wall_ns, scratch),
+      .release_speed_up = figure_ratio(results, facts->alone, way, release_ns, scratch),
   };
 }
 
@@ -99,6 +101,7 @@ static void print_row(const struct trace_results *results, enum trace_way way,
   bench_column(row->wall_ns.median, 8, 2);
   bench_column(row->speed_up.median, 8, 2);
   bench_column(row->release_ns.median, 8, 2);
+  bench_column(row->release_speed_up.median, 8, 2);
   bench_column(row->walk_ns.median, 8, 2);
   bench_column(row->faults.median, 7, 3);
   if (trace_ways[way].plan == NULL) {
@@ -112,9 +115,9 @@ void trace_print_table(const struct trace_results *results, double *scratch) {
   const struct shape *shape = results->shape;
   printf("\n%s: %s; %u found, %llu bytes\n", shape_name(shape->kind), shape_summary(shape->kind),
          shape->reachable, (unsigned long long)graph_live_bytes(shape));
-  printf("  %-20s %7s %8s %8s %8s %8s %9s %8s %8s %8s %8s %7s  %s\n", "way", "threads", "cpu ns",
-         "min", "max", "ns/byte", "x control", "wall ns", "speed-up", "release", "walk", "faults",
-         "loop");
+  printf("  %-20s %7s %8s %8s %8s %8s %9s %8s %8s %8s %8s %8s %7s  %s\n", "way", "threads",
+         "cpu ns", "min", "max", "ns/byte", "x control", "wall ns", "speed-up", "release",
+         "speed-up", "walk", "faults", "loop");
   for (enum trace_way way = 0; way < TRACE_WAYS; way++) {
     if (!trace_way_runs(results->settings, way)) continue;
     struct row row = summarise(results, way, scratch);
@@ -153,6 +156,7 @@ static void print_json_row(const struct trace_results *results, enum trace_way w
   bench_json_number("wall_ns", row->wall_ns.median);
   bench_json_number("speed_up", row->speed_up.median);
   bench_json_number("release_ns", row->release_ns.median);
+  bench_json_number("release_speed_up", row->release_speed_up.median);
   bench_json_number("walk_ns", row->walk_ns.median);
   bench_json_number("faults", row->faults.median);
   printf("}");
