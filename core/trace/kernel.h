@@ -26,8 +26,10 @@
 
 /* Elements of an array that are scanned in one go. */
 #define KERNEL_PIECE_ELEMENTS ((size_t)256)
-/* An object that lies so close behind the last one is in the cache, or on its way there. */
+/* An object that lies so close to the last one is in the cache, or on its way there. */
 #define KERNEL_NEAR_BYTES     ((uintptr_t)256)
+/* What a fetch brings into the cache, at least. */
+#define KERNEL_LINE_BYTES     ((size_t)64)
 /* Objects scanned between two looks for idle workers. */
 #define KERNEL_TURN           64u
 
@@ -48,11 +50,11 @@ typedef struct kernel_run {
   uint64_t layout_count;  /* 0: none is, or the index is elsewhere */
   uint64_t layout_bits;   /* of a header: the index */
   uint32_t layout_shift;
-  uint64_t last_layout,
-      last_trace; /* bits of the header that was looked at last, and what they stand for */
+  uint64_t last_layout; /* the index bits of the header that was looked at last, */
+  uint64_t last_trace;  /* and what they stand for */
   size_t next_edge;
-  bool in_order;    /* what was looked at last lies close behind what was before */
-  uintptr_t object; /* what was looked at last */
+  bool in_order;  /* what was looked at last lies close to what was before */
+  uintptr_t near; /* where what lies close to what was looked at last begins */
   enum block_space from_space;
 } kernel_run;
 
@@ -246,6 +248,20 @@ OS_ALWAYS_INLINE bool kernel_visit_newest(const kernel k, kernel_run *run) {
   return true;
 }
 
+/* How far in front of an object lies what is near it. A list that grew at its head runs downwards; but where
+   objects move, only what runs upwards comes out in order. */
+OS_ALWAYS_INLINE uintptr_t kernel_near_before(const kernel k) {
+  return k.waits == KERNEL_WAITS_FOR_MARK ? KERNEL_NEAR_BYTES : 0;
+}
+
+OS_ALWAYS_INLINE bool kernel_is_near(const kernel k, const kernel_run *run, uintptr_t address) {
+  return address - run->near < kernel_near_before(k) + KERNEL_NEAR_BYTES;
+}
+
+OS_ALWAYS_INLINE void kernel_look_at(const kernel k, kernel_run *run, uintptr_t address) {
+  run->near = address - kernel_near_before(k);
+}
+
 /* Visits what a slot refers to, now or when it has been fetched. */
 OS_ALWAYS_INLINE void kernel_take_slot(const kernel k, kernel_run *run, tsr_slot *slot) {
   if (k.waits == KERNEL_WAITS_NOT) {
@@ -255,8 +271,8 @@ OS_ALWAYS_INLINE void kernel_take_slot(const kernel k, kernel_run *run, tsr_slot
   uintptr_t address = kernel_address(k, run, slot->word), granule;
   if (!kernel_target(run, address, &granule)) return;
   if (k.waits == KERNEL_WAITS_FOR_OBJECT) {
-    run->in_order = address - run->object < KERNEL_NEAR_BYTES;
-    run->object = address;
+    run->in_order = kernel_is_near(k, run, address);
+    kernel_look_at(k, run, address);
     if (run->in_order) {
       kernel_visit_slot(k, run, slot);
       return;
@@ -265,12 +281,19 @@ OS_ALWAYS_INLINE void kernel_take_slot(const kernel k, kernel_run *run, tsr_slot
     kernel_defer_edge(k, run, (uintptr_t)slot);
     return;
   }
-  if (address - run->object < KERNEL_NEAR_BYTES) {
+  if (kernel_is_near(k, run, address)) {
     k.visit(run, (tsr_ref)address, granule, kernel_space(run, granule), k.shared);
     return;
   }
   OS_FETCH(&run->marks[granule / 64]);
   kernel_defer_edge(k, run, granule);
+}
+
+/* The same of an array's element; what follows is likely to lie close to it. */
+OS_ALWAYS_INLINE void kernel_take_element(const kernel k, kernel_run *run, tsr_slot *slot) {
+  uint64_t word = slot->word;
+  kernel_take_slot(k, run, slot);
+  if (k.waits == KERNEL_WAITS_FOR_MARK) kernel_look_at(k, run, kernel_address(k, run, word));
 }
 
 /* The slots that a bitmap names, of at most 64 words. From the last to the first: what is queued last is scanned
@@ -322,7 +345,7 @@ OS_ALWAYS_INLINE void kernel_scan_elements(const kernel k, kernel_run *run, tsr_
        what moves shall lie in that order. */
     bool ascending = k.waits == KERNEL_WAITS_FOR_OBJECT;
     for (size_t i = 0; i < end - first; i++)
-      kernel_take_slot(k, run, &words[ascending ? first + i : end - 1 - i]);
+      kernel_take_element(k, run, &words[ascending ? first + i : end - 1 - i]);
     return;
   }
   size_t stride_words = l->element_bytes / TSR_GRANULE;
@@ -346,6 +369,14 @@ OS_ALWAYS_INLINE bool kernel_push_resume(kernel_run *run, tsr_ref object, size_t
 /* A range of an array's pieces in one word, as a position to resume at. */
 #define KERNEL_PIECES(first, end) ((size_t)(first) << 32 | (end))
 
+/* The beginning of the piece that comes next. It is scanned from its end, which no processor foresees. */
+OS_ALWAYS_INLINE void kernel_fetch_piece(tsr_ref object, const layout *l, size_t first) {
+  size_t stride = l->kind == TSR_LAYOUT_REFERENCES ? TSR_GRANULE : l->element_bytes;
+  const char *piece = (const char *)object + l->fixed_bytes + first * stride;
+  for (size_t at = 0; at < KERNEL_PIECE_ELEMENTS * TSR_GRANULE; at += KERNEL_LINE_BYTES)
+    OS_FETCH(piece + at);
+}
+
 /* Scans the pieces that a position names: one, and the rest is halved and halved again and queued, the largest
    part where others find it first. Where the queue is full the rest is scanned at once: another
    walk of the block would only come back here. */
@@ -363,6 +394,7 @@ OS_ALWAYS_INLINE void kernel_scan_array(const kernel k, kernel_run *run, tsr_ref
     end = middle;
   }
   size_t last = end * KERNEL_PIECE_ELEMENTS;
+  if (k.waits == KERNEL_WAITS_FOR_MARK && last < elements) kernel_fetch_piece(object, l, last);
   kernel_scan_elements(k, run, object, l, first * KERNEL_PIECE_ELEMENTS,
                        last < elements ? last : elements);
 }
@@ -484,7 +516,7 @@ OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
         kernel_resume(k, run, object);
         continue;
       }
-      run->in_order = object - run->object < KERNEL_NEAR_BYTES;
+      run->in_order = kernel_is_near(k, run, object);
       if (!run->in_order) {
         OS_FETCH((const void *)object);
         uintptr_t *place = &ring[next++ % WORKER_OBJECTS];
@@ -497,7 +529,7 @@ OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
         object = oldest;
       }
     }
-    run->object = object;
+    kernel_look_at(k, run, object);
     kernel_scan(k, run, (tsr_ref)object);
     kernel_share(k, run, &turns);
   }
