@@ -15,8 +15,7 @@
 struct graph_settings {
   const char *plan;
   unsigned threads; /* that collect */
-  unsigned
-      hole; /* garbage below the graph, in percent of its objects: what slides then slides all of it */
+  unsigned hole;    /* garbage below the graph, percent of its objects: whatever slides slides it */
   bool fresh; /* memory is not touched before; any plan will do, also one that never collects */
 };
 

@@ -315,7 +315,6 @@ static uint32_t layout_append(layout_table *layouts, const tsr_layout *given, ts
   }
   ((layout *)(void *)layouts->table.base)[index] = compiled;
   uint64_t *traces = (uint64_t *)(void *)layouts->traces.base;
-  if (index == 1) traces[0] = LAYOUT_NOT_PLAIN;
   traces[index] = layout_trace(&compiled);
   os_atomic_store_release(&layouts->count, index + 1);
   return index;

@@ -81,15 +81,14 @@ static inline const layout *layout_at(const layout_table *layouts, uint32_t inde
   return &((const layout *)(const void *)layouts->table.base)[index];
 }
 
-/* The traces by index, and how many can be looked up by an index in the header: none where the index is
-   elsewhere, or no layout is registered. Index 0 has one too, that sends whoever meets it to layout_of_header(). */
+/* The traces by index, from 1 on, and how many can be looked up by an index in the header, the unused 0 included:
+   none where the index is elsewhere. */
 static inline const uint64_t *layout_traces(const layout_table *layouts) {
   return (const uint64_t *)(const void *)layouts->traces.base;
 }
 
 static inline uint64_t layout_traced_count(const layout_table *layouts) {
-  uint64_t count = os_atomic_load(&layouts->count);
-  return layouts->source.kind == TSR_LAYOUT_IN_HEADER && count > 1 ? count : 0;
+  return layouts->source.kind == TSR_LAYOUT_IN_HEADER ? os_atomic_load(&layouts->count) : 0;
 }
 
 /* The index that an object names elsewhere than in its header. */

@@ -86,8 +86,9 @@ static uintptr_t copy_find_room(copy_buffer *targets, const layout *l, size_t by
   bool main_is_full = main->end - main->cursor < TARGET_LEAST_REST;
   copy_target *target = main_is_full ? main : &targets->overflow;
   uintptr_t result = main_is_full ? 0 : copy_target_fit(target, l, bytes);
-  if (result == 0 && copy_target_renew(targets->space, target))
+  if (result == 0 && copy_target_renew(targets->space, target)) {
     result = copy_target_fit(target, l, bytes);
+  }
   /* Without another block, a smaller rest may still do. */
   return result != 0 ? result : copy_target_fit(&targets->overflow, l, bytes);
 }

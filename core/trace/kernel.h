@@ -211,11 +211,20 @@ OS_ALWAYS_INLINE void kernel_visit_edge(const kernel k, kernel_run *run, uintptr
   k.visit(run, (tsr_ref)(run->base + edge * TSR_GRANULE), edge, kernel_space(run, edge), k.shared);
 }
 
+/* Puts `value` in a place of a ring, and returns what was there. */
+OS_ALWAYS_INLINE uintptr_t kernel_exchange(uintptr_t *place, uintptr_t value) {
+  uintptr_t before = *place;
+  *place = value;
+  return before;
+}
+
+static inline uintptr_t *kernel_edge_place(const kernel_run *run, size_t number) {
+  return &run->worker->edges[number % WORKER_EDGES];
+}
+
 /* An edge waits; where all places are taken, the one that has waited longest is visited. */
 OS_ALWAYS_INLINE void kernel_defer_edge(const kernel k, kernel_run *run, uintptr_t edge) {
-  uintptr_t *place = &run->worker->edges[run->next_edge++ % WORKER_EDGES];
-  uintptr_t oldest = *place;
-  *place = edge;
+  uintptr_t oldest = kernel_exchange(kernel_edge_place(run, run->next_edge++), edge);
   if (TSR_UNLIKELY(oldest == WORKER_NO_EDGE)) {
     run->worker->edges_waiting++;
     return;
@@ -228,11 +237,8 @@ OS_ALWAYS_INLINE void kernel_defer_edge(const kernel k, kernel_run *run, uintptr
 OS_ALWAYS_INLINE bool kernel_flush_edges(const kernel k, kernel_run *run) {
   if (run->worker->edges_waiting == 0) return false;
   do {
-    size_t oldest = run->next_edge - run->worker->edges_waiting--;
-    uintptr_t *place = &run->worker->edges[oldest % WORKER_EDGES];
-    uintptr_t edge = *place;
-    *place = WORKER_NO_EDGE;
-    kernel_visit_edge(k, run, edge);
+    uintptr_t *oldest = kernel_edge_place(run, run->next_edge - run->worker->edges_waiting--);
+    kernel_visit_edge(k, run, kernel_exchange(oldest, WORKER_NO_EDGE));
   } while (run->worker->edges_waiting != 0);
   return true;
 }
@@ -241,10 +247,8 @@ OS_ALWAYS_INLINE bool kernel_flush_edges(const kernel k, kernel_run *run) {
 OS_ALWAYS_INLINE bool kernel_visit_newest(const kernel k, kernel_run *run) {
   if (run->worker->edges_waiting == 0) return false;
   run->worker->edges_waiting--;
-  uintptr_t *place = &run->worker->edges[--run->next_edge % WORKER_EDGES];
-  uintptr_t edge = *place;
-  *place = WORKER_NO_EDGE;
-  kernel_visit_edge(k, run, edge);
+  uintptr_t *newest = kernel_edge_place(run, --run->next_edge);
+  kernel_visit_edge(k, run, kernel_exchange(newest, WORKER_NO_EDGE));
   return true;
 }
 
@@ -369,10 +373,9 @@ OS_ALWAYS_INLINE bool kernel_push_resume(kernel_run *run, tsr_ref object, size_t
 /* A range of an array's pieces in one word, as a position to resume at. */
 #define KERNEL_PIECES(first, end) ((size_t)(first) << 32 | (end))
 
-/* The beginning of the piece that comes next. It is scanned from its end, which no processor foresees. */
+/* The piece of references that comes next. It is scanned from its end, which no processor foresees. */
 OS_ALWAYS_INLINE void kernel_fetch_piece(tsr_ref object, const layout *l, size_t first) {
-  size_t stride = l->kind == TSR_LAYOUT_REFERENCES ? TSR_GRANULE : l->element_bytes;
-  const char *piece = (const char *)object + l->fixed_bytes + first * stride;
+  const char *piece = (const char *)object + l->fixed_bytes + first * TSR_GRANULE;
   for (size_t at = 0; at < KERNEL_PIECE_ELEMENTS * TSR_GRANULE; at += KERNEL_LINE_BYTES)
     OS_FETCH(piece + at);
 }
@@ -394,7 +397,9 @@ OS_ALWAYS_INLINE void kernel_scan_array(const kernel k, kernel_run *run, tsr_ref
     end = middle;
   }
   size_t last = end * KERNEL_PIECE_ELEMENTS;
-  if (k.waits == KERNEL_WAITS_FOR_MARK && last < elements) kernel_fetch_piece(object, l, last);
+  if (k.waits == KERNEL_WAITS_FOR_MARK && l->kind == TSR_LAYOUT_REFERENCES && last < elements) {
+    kernel_fetch_piece(object, l, last);
+  }
   kernel_scan_elements(k, run, object, l, first * KERNEL_PIECE_ELEMENTS,
                        last < elements ? last : elements);
 }
@@ -443,7 +448,8 @@ OS_ALWAYS_INLINE uint64_t kernel_layout(kernel_run *run, uint64_t header) {
   if (TSR_UNLIKELY(bits != run->last_layout)) {
     uint64_t index = bits >> run->layout_shift;
     run->last_layout = bits;
-    run->last_trace = index < run->layout_count ? run->traces[index] : LAYOUT_NOT_PLAIN;
+    bool known = index != 0 && index < run->layout_count;
+    run->last_trace = known ? run->traces[index] : LAYOUT_NOT_PLAIN;
   }
   return run->last_trace;
 }
@@ -506,9 +512,7 @@ OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
         if (!kernel_visit_waiting(k, run)) return;
         continue;
       }
-      uintptr_t *place = &ring[(next - waiting--) % WORKER_OBJECTS];
-      object = *place;
-      *place = 0;
+      object = kernel_exchange(&ring[(next - waiting--) % WORKER_OBJECTS], 0);
       run->in_order = false;
     } else {
       object = *--run->top;
@@ -519,9 +523,7 @@ OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
       run->in_order = kernel_is_near(k, run, object);
       if (!run->in_order) {
         OS_FETCH((const void *)object);
-        uintptr_t *place = &ring[next++ % WORKER_OBJECTS];
-        uintptr_t oldest = *place;
-        *place = object;
+        uintptr_t oldest = kernel_exchange(&ring[next++ % WORKER_OBJECTS], object);
         if (TSR_UNLIKELY(oldest == 0)) {
           waiting++;
           continue;

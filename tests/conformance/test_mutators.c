@@ -33,6 +33,7 @@ typedef struct team {
   tsr_bump_pointer *pairs[THREADS][TSR_BUMP_POINTERS + 2];
   unsigned pairs_seen, pairs_left;
   tsr_slot *watched;
+  tsr_slot *dropped; /* holds what lies between the objects of the watched list */
   uint64_t last_word;
   unsigned moves;
 } team;
@@ -472,7 +473,8 @@ START_TEST(a_thread_triggers_while_others_are_in_native_code) {
 }
 END_TEST
 
-/* World stopped: whether the list of the thread in native code has moved since the last time. */
+/* World stopped: whether the list of the thread in native code has moved since the last time; and what lies
+   below it dies, so that it has where to move to. */
 static void watch_moves(void *data, const tsr_collection *collection) {
   testvm *vm = data;
   team *t = vm->extra;
@@ -481,6 +483,24 @@ static void watch_moves(void *data, const tsr_collection *collection) {
   if (t->watched == NULL) return;
   t->moves += t->watched->word != t->last_word;
   t->last_word = t->watched->word;
+  t->dropped->word = 0;
+}
+
+/* Two lists of n pairs each, whose objects lie by turns. */
+static bool lists_by_turns(tsr_mutator *m, tsr_slot *one, tsr_slot *other, size_t n,
+                           uint64_t first) {
+  one->word = other->word = 0;
+  for (size_t i = n; i-- > 0;) {
+    for (unsigned k = 0; k < 2; k++) {
+      tsr_slot *list = k == 0 ? one : other;
+      tsr_ref pair = vm_new(m, PAIR, 0, 0);
+      if (pair == NULL) return false;
+      vm_set(m, pair, 1, FIXNUM(first + i));
+      vm_set(m, pair, 2, list->word);
+      list->word = vm_word(pair);
+    }
+  }
+  return true;
 }
 
 /* Every kind of root holds the same list when the thread goes, and when it comes back. */
@@ -497,10 +517,12 @@ static void stay_in_native_code(vm_thread *self) {
   tsr_slot *handle = tsr_handle_new(heap, 0, TSR_STRONG, NULL);
   tsr_scope scope;
   tsr_scope_open(self->m, &scope);
+  tsr_slot *dropped = tsr_local(self->m, 0);
   tsr_slot *local = tsr_local(self->m, 0);
-  EXPECT(self, handle != NULL && vm_list(self->m, local, 300, 5));
+  EXPECT(self, handle != NULL && lists_by_turns(self->m, dropped, local, 300, 5));
   handle->word = range[1].word = frames[1].word = local->word;
   t->last_word = local->word;
+  t->dropped = dropped;
   t->watched = handle;
 
   enter_native(self);

@@ -89,6 +89,16 @@ static void assert_survived(const ending *end, const char *what) {
                 end->text);
 }
 
+/* The child dies of `signal`, and what it wrote contains both phrases. */
+static void assert_dies_saying(void (*body)(void *context), void *context, int wanted,
+                               const char *what, const char *phrase, const char *other_phrase) {
+  ending end = in_child(body, context);
+  assert_died_of(&end, wanted, what);
+  ck_assert_msg(strstr(end.text, phrase) != NULL && strstr(end.text, other_phrase) != NULL,
+                "%s: %s", what, end.text);
+  free(end.text);
+}
+
 /* ---- scenes -------------------------------------------------------------------------------- */
 
 #define PARTS_MOST 12
@@ -706,11 +716,8 @@ static const unsigned paired_placements[] = {TSR_DEFAULT, TSR_IMMORTAL, TSR_NON_
 
 static void judge_stale_pair(unsigned placement, bool misses, bool verifies) {
   stale t = {scene_create(verifies), placement, misses};
-  ending end = in_child(use_stale_pair, &t);
-  assert_died_of(&end, SIGABRT, misses ? "a miss with a stale pair" : "a stale pair");
-  ck_assert_msg(strstr(end.text, "stale") != NULL && strstr(end.text, "pair") != NULL, "%s",
-                end.text);
-  free(end.text);
+  assert_dies_saying(use_stale_pair, &t, SIGABRT,
+                     misses ? "a miss with a stale pair" : "a stale pair", "stale", "pair");
   scene_destroy(t.s);
 }
 
@@ -780,17 +787,15 @@ START_TEST(a002_06_a_dropped_copy_in_is_found) {
   scene_destroy(s);
   if (!vm_collects) return;
   s = scene_create(true);
-  ending end = in_child(drop_copy_in_and_collect, s);
-  assert_died_of(&end, SIGABRT, "a dropped copy-in");
-  ck_assert_msg(strstr(end.text, "copied in") != NULL, "%s", end.text);
-  free(end.text);
+  assert_dies_saying(drop_copy_in_and_collect, s, SIGABRT, "a dropped copy-in", "copied in", "");
   scene_destroy(s);
 }
 END_TEST
 
 /* ---- a survivor's size, without the verifier ------------------------------------------------- */
 
-/* The least length that reaches past a block from anywhere in it, and two whose sizes wrap: to 0, and to just below. */
+/* The least length that reaches past a block from anywhere in it, and two whose sizes wrap: to 0, and to
+   just below. */
 static const uint64_t overwritten_lengths[] = {32 * KIB / 8, (uint64_t)-2, (uint64_t)-3};
 
 #define LENGTHS (sizeof overwritten_lengths / sizeof overwritten_lengths[0])
@@ -813,10 +818,8 @@ static void overwrite_a_length(void *context) {
 /* Whoever copies an object looks at its size first. */
 START_TEST(a_survivor_larger_than_its_block_is_not_copied) {
   overwritten o = {scene_create(false), overwritten_lengths[_i]};
-  ending end = in_child(overwrite_a_length, &o);
-  assert_died_of(&end, SIGABRT, "an overwritten length");
-  ck_assert_msg(strstr(end.text, "runs past its block") != NULL, "%s", end.text);
-  free(end.text);
+  assert_dies_saying(overwrite_a_length, &o, SIGABRT, "an overwritten length",
+                     "runs past its block", "");
   scene_destroy(o.s);
 }
 END_TEST
@@ -860,10 +863,7 @@ START_TEST(a_stray_access_faults) {
   for (size_t i = 0; i < sizeof strays / sizeof strays[0]; i++) {
     stray t = strays[i];
     t.s = scene_create(true);
-    ending end = in_child(stray_access, &t);
-    assert_died_of(&end, SIGSEGV, "a stray access");
-    ck_assert_msg(strstr(end.text, "access") != NULL, "%s", end.text);
-    free(end.text);
+    assert_dies_saying(stray_access, &t, SIGSEGV, "a stray access", "access", "");
     scene_destroy(t.s);
   }
 }
@@ -953,11 +953,8 @@ START_TEST(a002_05_an_injected_missing_revoke_is_found) {
   assert_died_of(&end, SIGSEGV, "a store through the pair that was forgotten");
   free(end.text);
   run = (forgetful){.forgets = true, .misses = true};
-  end = in_child(run_forgetful, &run);
-  assert_died_of(&end, SIGABRT, "a miss with the pair that was forgotten");
-  ck_assert_msg(strstr(end.text, "stale") != NULL && strstr(end.text, "pair") != NULL, "%s",
-                end.text);
-  free(end.text);
+  assert_dies_saying(run_forgetful, &run, SIGABRT, "a miss with the pair that was forgotten",
+                     "stale", "pair");
 }
 END_TEST
 

@@ -126,7 +126,8 @@ apply() { # PATCH
 # A release build, but for the time that a compiler takes: each patch compiles most of the library anew.
 configure() { # BUILD OPTIONS
   # shellcheck disable=SC2086 # one word per option
-  cmake -S "$copy" -B "$1" -DCMAKE_BUILD_TYPE=Release "-DCMAKE_C_FLAGS_RELEASE=-O1 -DNDEBUG" -DTESSERA_TESTS=ON $2
+  cmake -S "$copy" -B "$1" -DCMAKE_BUILD_TYPE=Release "-DCMAKE_C_FLAGS_RELEASE=-O1 -DNDEBUG" \
+    -DTESSERA_TESTS=ON $2
 }
 
 build() { # BUILD TARGET...
