@@ -29,6 +29,7 @@ struct bench_command {
 int bench_alloc(int argc, char **argv);
 int bench_trace(int argc, char **argv);
 int bench_barrier(int argc, char **argv);
+int bench_weak(int argc, char **argv);
 
 /* ---- options --------------------------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@ static const struct bench_command commands[] = {
      bench_trace},
     {"barrier", "time per store of a reference through the write barrier, and without it",
      bench_barrier},
+    {"weak", "time of a collection with weak references, ephemerons and finalizers", bench_weak},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

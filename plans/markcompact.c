@@ -46,6 +46,10 @@ static void markcompact_rescan(struct worker *worker) {
   kernel_rescan(markcompact_alone, worker);
 }
 
+static tsr_ref markcompact_survivor(const tsr_heap *heap, tsr_ref object) {
+  return spaces_is_reached(heap, object) ? object : NULL;
+}
+
 static size_t markcompact_release(tsr_heap *heap) {
   return compact_slide(heap) + spaces_release_staying(heap);
 }
@@ -69,6 +73,7 @@ const struct plan plan_markcompact = {.name = "markcompact",
                                       .reach = markcompact_reach,
                                       .trace = markcompact_trace,
                                       .rescan = markcompact_rescan,
+                                      .survivor = markcompact_survivor,
                                       .relocate = compact_relocate,
                                       .update_slots = compact_update_slots,
                                       .release = markcompact_release};

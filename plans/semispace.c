@@ -33,6 +33,42 @@ static void semispace_pin(tsr_heap *heap, tsr_ref object) {
   copy_space_pin(copy, (uintptr_t)object);
 }
 
+/*
+ * An object that ephemerons wait for, in the copy space. Claims are made on its first word where that is kept. It
+ * is copied, or stays, and is queued, leaf or not, with its first word displaced as before: whoever
+ * scans it lets the ephemerons go. Where it is now comes out. False: another worker has it.
+ */
+OS_NEVER_INLINE bool semispace_visit_key(struct worker *worker, tsr_ref object, uint64_t displaced,
+                                         bool shared, tsr_ref *result) {
+  const tsr_heap *heap = worker->heap;
+  tsr_ref home = displaced_home(displaced);
+  uint64_t header = header_load_shared(home);
+  *result = object;
+  if (header_stays(header)) return true;
+  if (header_is_claimed(header)) return false;
+  uint64_t claimed = header_with_forward_bits(header, GC_CLAIMED);
+  if (!header_exchange_shared(home, header, claimed)) return false;
+  tsr_ref now = object;
+  if (block_map_space_of(&heap->blocks, (uintptr_t)object) == heap->spaces->copy.from_space) {
+    header_store_shared(object, claimed);
+    now = copy_evacuate(&worker->targets, heap->blocks.base, object, header, 0, shared);
+  }
+  if (now == object) header_store_shared(home, header_with_forward_bits(header, GC_STAYS));
+  header_store_shared(now, displaced);
+  worker_enqueue(worker, now);
+  *result = now;
+  return true;
+}
+
+/* The same with whatever the kernel keeps in registers. */
+OS_ALWAYS_INLINE bool semispace_meet_key(kernel_run *run, tsr_ref object, uint64_t displaced,
+                                         bool shared, tsr_ref *result) {
+  kernel_save(run);
+  bool met = semispace_visit_key(run->worker, object, displaced, shared, result);
+  kernel_restore(run);
+  return met;
+}
+
 /* An object of from-space: moved before, kept before, or reached now. */
 OS_ALWAYS_INLINE tsr_ref semispace_visit_copied(kernel_run *run, tsr_ref object, bool shared) {
   uint64_t header = shared ? header_load_shared(object) : header_load(object);
@@ -40,6 +76,12 @@ OS_ALWAYS_INLINE tsr_ref semispace_visit_copied(kernel_run *run, tsr_ref object,
     if (!header_is_unreached(header)) {
       if (header_is_forwarded(header)) return (tsr_ref)forwarding_target(run->base, header);
       if (header_stays(header)) return object;
+      if (header_is_displaced(header)) {
+        tsr_ref now;
+        if (semispace_meet_key(run, object, header, shared, &now)) return now;
+        header = header_load_shared(object);
+        continue;
+      }
     }
     if (!shared) break;
     uint64_t claimed = header_with_forward_bits(header, GC_CLAIMED);
@@ -57,12 +99,19 @@ OS_ALWAYS_INLINE tsr_ref semispace_visit_copied(kernel_run *run, tsr_ref object,
 /* An object in a block that is kept in place. */
 OS_ALWAYS_INLINE tsr_ref semispace_visit_pinned(kernel_run *run, tsr_ref object, bool shared) {
   uint64_t header;
-  do {
+  for (;;) {
     header = shared ? header_load_shared(object) : header_load(object);
     if (header_stays(header)) return object;
-  } while (shared &&
-           !header_exchange_shared(object, header, header_with_forward_bits(header, GC_STAYS)));
-  if (!shared) header_store(object, header_with_forward_bits(header, GC_STAYS));
+    if (header_is_displaced(header)) {
+      tsr_ref now; /* where it was */
+      if (semispace_meet_key(run, object, header, shared, &now)) return object;
+      continue;
+    }
+    uint64_t staying = header_with_forward_bits(header, GC_STAYS);
+    if (shared && !header_exchange_shared(object, header, staying)) continue;
+    if (!shared) header_store(object, staying);
+    break;
+  }
   if (!header_is_leaf(header)) kernel_push(run, object);
   return object;
 }
@@ -86,6 +135,18 @@ static void semispace_reach(struct worker *worker, tsr_ref object) {
 
 static void semispace_rescan(struct worker *worker) {
   kernel_rescan(semispace_alone, worker);
+}
+
+static tsr_ref semispace_survivor(const tsr_heap *heap, tsr_ref object) {
+  const copy_space *copy = &heap->spaces->copy;
+  enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
+  if (block_space_stays(space)) return spaces_is_reached(heap, object) ? object : NULL;
+  if (space == copy->to.space) return object;
+  uint64_t header = header_load(object);
+  if (header_is_forwarded(header)) {
+    return (tsr_ref)forwarding_target(heap->blocks.base, header);
+  }
+  return header_stays(header_load_anywhere(object)) ? object : NULL;
 }
 
 static size_t semispace_release(tsr_heap *heap) {
@@ -116,4 +177,5 @@ const struct plan plan_semispace = {.name = "semispace",
                                     .reach = semispace_reach,
                                     .trace = semispace_trace,
                                     .rescan = semispace_rescan,
+                                    .survivor = semispace_survivor,
                                     .release = semispace_release};

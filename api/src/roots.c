@@ -19,13 +19,11 @@ tsr_slot *tsr_local_slow(tsr_mutator *mutator, uint64_t word) {
 }
 
 tsr_slot *tsr_handle_new(tsr_heap *heap, uint64_t word, tsr_strength strength, tsr_error *error) {
-  if (strength == TSR_STRONG) return roots_handle_new(heap, word, error);
-  if (strength == TSR_WEAK) {
-    error_set(error, TSR_UNSUPPORTED, "weak handles (TSR_WEAK) are not in this version");
-  } else {
-    error_set(error, TSR_INVALID_ARGUMENT, "a handle is TSR_STRONG or TSR_WEAK, not %d",
-              (int)strength);
+  if (strength == TSR_STRONG || strength == TSR_WEAK) {
+    return roots_handle_new(heap, word, strength == TSR_WEAK, error);
   }
+  error_set(error, TSR_INVALID_ARGUMENT, "a handle is TSR_STRONG or TSR_WEAK, not %d",
+            (int)strength);
   return NULL;
 }
 

@@ -8,7 +8,10 @@
 #include "core/object/reference.h"
 #include "core/os/error.h"
 #include "core/os/machine.h"
+#include "core/trace/finalizers.h"
 #include "core/trace/pins.h"
+#include "core/trace/weak.h"
+#include "core/trace/weak_tables.h"
 #include "core/verify/verify.h"
 
 /* ---- the collector ------------------------------------------------------------------------------------- */
@@ -125,6 +128,8 @@ void world_yield(tsr_mutator *self) {
 
 static void collection_visit_roots(tsr_heap *heap, tsr_visitor *visitor) {
   roots_visit(heap, visitor);
+  finalizers_visit(heap, visitor);
+  weak_tables_visit(heap, visitor);
   for (struct tsr_mutator_private *m = heap->collector->mutators; m != NULL; m = m->next) {
     roots_visit_mutator(m->mutator, visitor);
   }
@@ -207,12 +212,7 @@ static void collection_examine_kept(void *context, tsr_ref object) {
 
 /* ---- trace and release --------------------------------------------------------------------------------- */
 
-static void collection_trace_part(struct worker *worker, void *context) {
-  (void)context;
-  worker->heap->plan->trace(worker, team_is_shared(worker->heap->team));
-}
-
-static void collection_trace(tsr_heap *heap) {
+static void collection_trace(tsr_heap *heap, tsr_collection *record) {
   struct team *team = heap->team;
   heap->phase = "prepare";
   if (heap->plan->prepare != NULL) heap->plan->prepare(heap);
@@ -224,9 +224,9 @@ static void collection_trace(tsr_heap *heap) {
   collection_visit_roots(heap, &visitor);
   worker_reach_immortal(&team->first);
   heap->phase = "trace";
-  team_begin_trace(team);
-  team_run(team, collection_trace_part, NULL);
-  heap->plan->rescan(&team->first);
+  team_trace(team);
+  heap->phase = "weak references";
+  weak_process(heap, record);
 }
 
 /* Returns the bytes of what was reached. */
@@ -236,7 +236,9 @@ static size_t collection_release(tsr_heap *heap) {
     heap->plan->relocate(heap);
     tsr_visitor visitor = {.visit = collection_update_slots, .context = &heap->team->first};
     collection_visit_roots(heap, &visitor);
+    weak_visit(heap, &visitor);
   }
+  weak_forward(heap);
   heap->phase = "release";
   size_t live_bytes = heap->plan->release(heap);
   roots_clean_stacks(heap);
@@ -251,6 +253,7 @@ static tsr_status collection_examine(tsr_heap *heap, struct verifier *verifier, 
   verifier_begin(verifier);
   collection_keep(heap, collection_examine_kept, verifier);
   collection_visit_roots(heap, &visitor);
+  weak_visit(heap, &visitor);
   return verifier_end(verifier, error);
 }
 
@@ -283,7 +286,7 @@ static void collection_measure(tsr_heap *heap, tsr_collection *record) {
   struct team *team = heap->team;
   team_gather(team);
   uint64_t begin_ns = os_clock_ns(), begin_cpu_ns = collection_cpu_ns(team);
-  collection_trace(heap);
+  collection_trace(heap, record);
   uint64_t traced_ns = os_clock_ns();
   record->trace_ns = traced_ns - begin_ns;
   record->trace_cpu_ns = collection_cpu_ns(team) - begin_cpu_ns;

@@ -65,6 +65,20 @@ static const kernel compact_kernel = {
 static const kernel compact_plain_kernel = {
     .visit = compact_visit, .scan_other = compact_update_other, .tagged = false};
 
+/* An object's weak slots that were not cleared, or an ephemeron's: there nothing is weak any more. */
+static void compact_update_weak(kernel_run *run, tsr_ref object, const layout *l) {
+  if (l->kind == TSR_LAYOUT_EPHEMERON) {
+    kernel_visit_slot(compact_kernel, run, &layout_ephemeron(l, object)->key);
+    kernel_visit_slot(compact_kernel, run, &layout_ephemeron(l, object)->value);
+    return;
+  }
+  kernel_take_bits(compact_kernel, run, (tsr_slot *)object, l->weak_refs);
+  size_t count;
+  tsr_slot *elements = layout_weak_elements(l, object, &count);
+  for (size_t i = 0; i < count; i++)
+    kernel_visit_slot(compact_kernel, run, &elements[i]);
+}
+
 void compact_update_slots(struct worker *worker, tsr_slot *first, size_t count) {
   kernel_visit_slots(compact_kernel, worker, first, count);
 }
@@ -98,6 +112,7 @@ OS_NEVER_INLINE void compact_update_other(struct worker *worker, tsr_ref object,
     return;
   }
   kernel_scan_fixed(compact_kernel, &run, object, l);
+  if (l->weak_offset != 0) compact_update_weak(&run, object, l);
   if (l->kind != TSR_LAYOUT_REFERENCES && l->kind != TSR_LAYOUT_ELEMENTS) return;
   kernel_scan_elements(compact_kernel, &run, object, l, 0, kernel_elements(l, object));
 }

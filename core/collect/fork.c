@@ -9,12 +9,16 @@
 #include "core/collect/collector.h"
 #include "core/object/layout.h"
 #include "core/os/error.h"
+#include "core/trace/finalizers.h"
 #include "core/trace/pins.h"
+#include "core/trace/weak_tables.h"
 
 static void fork_locks(tsr_heap *heap, os_fork_stage stage) {
   os_mutex_fork(&heap->collector->lock, stage);
   roots_fork(heap, stage);
   pins_fork(heap, stage);
+  finalizers_fork(heap, stage);
+  weak_tables_fork(heap, stage);
   team_fork(heap, stage);
   layout_table_fork(heap, stage);
   spaces_fork(heap, stage);

@@ -10,7 +10,9 @@
 #include "core/object/reference.h"
 #include "core/os/error.h"
 #include "core/os/machine.h"
+#include "core/trace/finalizers.h"
 #include "core/trace/pins.h"
+#include "core/trace/weak_tables.h"
 #include "core/verify/verify.h"
 
 /* The maximum must leave room for the first blocks, and for the first pages of the tables that grow. */
@@ -29,12 +31,18 @@ typedef struct instance_room {
 } instance_room;
 
 /* The report comes last: it may make a file, which a heap that was refused should not leave. */
-static const instance_room instance_rooms[] = {
-    {heap_open, heap_close},           {layout_table_open, layout_table_close},
-    {spaces_open, spaces_close},       {roots_open, roots_close},
-    {pins_open, pins_close},           {team_open, team_close},
-    {collector_open, collector_close}, {verifier_open, verifier_close},
-    {instance_check_maximum, NULL},    {report_open, report_close}};
+static const instance_room instance_rooms[] = {{heap_open, heap_close},
+                                               {layout_table_open, layout_table_close},
+                                               {spaces_open, spaces_close},
+                                               {roots_open, roots_close},
+                                               {pins_open, pins_close},
+                                               {finalizers_open, finalizers_close},
+                                               {weak_tables_open, weak_tables_close},
+                                               {team_open, team_close},
+                                               {collector_open, collector_close},
+                                               {verifier_open, verifier_close},
+                                               {instance_check_maximum, NULL},
+                                               {report_open, report_close}};
 
 #define INSTANCE_ROOMS (sizeof instance_rooms / sizeof instance_rooms[0])
 

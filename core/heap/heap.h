@@ -45,14 +45,16 @@ struct tsr_heap {
   bool opened_seals; /* some sealed page is open; by the collecting thread in a pause */
   const char *phase; /* of the collection, for messages; written by the collecting thread */
 
-  struct layout_table *layouts; /* core/object */
-  struct spaces *spaces;        /* core/space */
-  struct roots *roots;          /* core/trace */
-  struct pins *pins;            /* core/trace */
-  struct team *team;            /* core/trace */
-  struct collector *collector;  /* core/collect */
-  struct verifier *verifier;    /* core/verify; NULL: off */
-  struct report *report;        /* core/report */
+  struct layout_table *layouts;    /* core/object */
+  struct spaces *spaces;           /* core/space */
+  struct roots *roots;             /* core/trace */
+  struct pins *pins;               /* core/trace */
+  struct finalizers *finalizers;   /* core/trace */
+  struct weak_tables *weak_tables; /* core/trace */
+  struct team *team;               /* core/trace */
+  struct collector *collector;     /* core/collect */
+  struct verifier *verifier;       /* core/verify; NULL: off */
+  struct report *report;           /* core/report */
 };
 
 /* Where options, account and blocks begin and end; the rooms above are built by core/collect/instance.c. */

@@ -45,6 +45,9 @@ struct plan {
                 tsr_ref object); /* an object that is a root, and is not moved */
   void (*trace)(struct worker *worker, bool shared); /* by every worker that takes part */
   void (*rescan)(struct worker *worker);             /* what did not fit the queues */
+  /* Where an object is that the trace has reached so far, NULL: it has not. What comes out comes out
+     again when it is asked for. */
+  tsr_ref (*survivor)(const tsr_heap *heap, tsr_ref object);
   /* NULL, or: decides where survivors go, and updates slots of roots to that. */
   void (*relocate)(tsr_heap *heap);
   void (*update_slots)(struct worker *worker, tsr_slot *first, size_t count);

@@ -23,6 +23,8 @@
   X(MEMORY_HANDLES, "handles")                                                                     \
   X(MEMORY_ROOTS, "root tables")                                                                   \
   X(MEMORY_PINS, "pins")                                                                           \
+  X(MEMORY_FINALIZERS, "finalizers")                                                               \
+  X(MEMORY_WEAK_TABLES, "weak tables")                                                             \
   X(MEMORY_MUTATORS, "mutators")                                                                   \
   X(MEMORY_LAYOUTS, "layouts")                                                                     \
   X(MEMORY_INSTANCE, "heap instance")

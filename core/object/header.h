@@ -5,7 +5,8 @@
  * is stopped, a copied object's first word is replaced by the forwarding word [design: forwarding-word]: the
  * forwarding bits stay where the GC byte lies, whatever its offset, and the other seven bytes hold the
  * new address as a distance from the heap's base in granules. So one load tells whether an object has
- * moved, and one compare-and-swap can move it.
+ * moved, and one compare-and-swap can move it. The first word of an object that ephemerons wait for is replaced
+ * likewise (core/object/ephemeron.h).
  */
 #ifndef CORE_OBJECT_HEADER_H
 #define CORE_OBJECT_HEADER_H
@@ -25,7 +26,9 @@ enum gc_byte {
 
   GC_FORWARDED = 0x20, /* the first word is a forwarding word */
   GC_STAYS = 0x40,     /* reached, and stays where it is */
-  GC_CLAIMED = 0x60    /* one of several collecting threads is copying it */
+  GC_CLAIMED = 0x60,   /* one of several collecting threads is copying it */
+  GC_DISPLACED =
+      0xff /* the whole byte: the first word is with an ephemeron; no object has all ages and hash states */
 };
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -92,6 +95,12 @@ static inline bool header_stays(uint64_t header) {
   return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_STAYS;
 }
 
+/* The first word is kept elsewhere. It passes for a leaf, so that whoever makes no use of leaves need not ask. */
+static inline bool header_is_displaced(uint64_t header) {
+  return header_gc_byte(header) == GC_DISPLACED;
+}
+
+/* Of one whose word is not displaced. */
 static inline bool header_is_claimed(uint64_t header) {
   return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_CLAIMED;
 }
@@ -106,16 +115,23 @@ static inline uint64_t header_with_forward_bits(uint64_t header, enum gc_byte bi
          ((uint64_t)bits << GC_BYTE_SHIFT);
 }
 
-/* The shifts by eight and then by GC_BYTE_SHIFT keep each count below 64 for every offset. */
+/* A GC byte, and a number in the seven bytes beside it. The shifts by eight and then by GC_BYTE_SHIFT keep each
+   count below 64 for every offset. */
+static inline uint64_t header_pack(uint64_t number, enum gc_byte bits) {
+  return (number & GC_LOW_MASK) | (number >> GC_BYTE_SHIFT << 8 << GC_BYTE_SHIFT) |
+         ((uint64_t)bits << GC_BYTE_SHIFT);
+}
+
+static inline uint64_t header_number(uint64_t header) {
+  return (header & GC_LOW_MASK) | (header >> 8 >> GC_BYTE_SHIFT << GC_BYTE_SHIFT);
+}
+
 static inline uint64_t forwarding_word(uintptr_t base, uintptr_t target) {
-  uint64_t granules = (target - base) / TSR_GRANULE;
-  return (granules & GC_LOW_MASK) | (granules >> GC_BYTE_SHIFT << 8 << GC_BYTE_SHIFT) |
-         ((uint64_t)GC_FORWARDED << GC_BYTE_SHIFT);
+  return header_pack((target - base) / TSR_GRANULE, GC_FORWARDED);
 }
 
 static inline uintptr_t forwarding_target(uintptr_t base, uint64_t header) {
-  uint64_t granules = (header & GC_LOW_MASK) | (header >> 8 >> GC_BYTE_SHIFT << GC_BYTE_SHIFT);
-  return base + granules * TSR_GRANULE;
+  return base + header_number(header) * TSR_GRANULE;
 }
 
 #endif

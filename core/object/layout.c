@@ -123,8 +123,10 @@ static bool layout_is_power_of_two(uint64_t value) {
   return value != 0 && (value & (value - 1)) == 0;
 }
 
-static bool layout_has_array(tsr_layout_kind kind) {
-  return kind == TSR_LAYOUT_REFERENCES || kind == TSR_LAYOUT_BYTES || kind == TSR_LAYOUT_ELEMENTS;
+static bool layout_has_array(const tsr_layout *given) {
+  tsr_layout_kind kind = given->kind;
+  return kind == TSR_LAYOUT_REFERENCES || kind == TSR_LAYOUT_BYTES || kind == TSR_LAYOUT_ELEMENTS ||
+         (kind == TSR_LAYOUT_WEAK && given->length.width != 0);
 }
 
 /* Whether a bitmap has bits at or above `words`. */
@@ -154,7 +156,7 @@ static const char *layout_array_fault(const tsr_layout *given) {
   if (fault != NULL) return fault;
   if (given->kind == TSR_LAYOUT_BYTES) return NULL;
   if (given->fixed_bytes % TSR_GRANULE != 0) return "fixed_bytes must be a multiple of 8";
-  if (given->kind == TSR_LAYOUT_REFERENCES) {
+  if (given->kind == TSR_LAYOUT_REFERENCES || given->kind == TSR_LAYOUT_WEAK) {
     return TSR_GRANULE % given->length.unit != 0 ? "length.unit must be 8 or divide it" : NULL;
   }
   if (given->element_bytes == 0 || given->element_bytes % TSR_GRANULE != 0 ||
@@ -188,22 +190,70 @@ static const char *layout_fixed_fault(const tsr_layout *given) {
   return NULL;
 }
 
+/* Whether some of `count` words from `offset` on lie outside the fixed part, or are its first word, or hold
+   something. */
+static bool layout_words_taken(const tsr_layout *given, uint64_t offset, uint64_t count) {
+  uint64_t first = offset / TSR_GRANULE;
+  if (offset % TSR_GRANULE != 0 || first == 0 || first + count > given->fixed_bytes / TSR_GRANULE) {
+    return true;
+  }
+  uint64_t length = given->length.offset / TSR_GRANULE;
+  if (layout_has_array(given) && length >= first && length < first + count) return true;
+  for (uint64_t i = first; i < first + count; i++) {
+    uint64_t word = given->wide_refs == NULL ? 0 : given->wide_refs[i / 64] >> (i % 64);
+    if (i < 64) word |= (given->fixed_refs | given->weak_refs) >> i;
+    if ((word & 1) != 0) return true;
+  }
+  return false;
+}
+
+static bool layout_is_weak(tsr_layout_kind kind) {
+  return kind == TSR_LAYOUT_WEAK || kind == TSR_LAYOUT_EPHEMERON;
+}
+
+/* What is particular to weak objects, and may not be given for others. */
+static const char *layout_weak_fault(const tsr_layout *given) {
+  if (given->weak_refs != 0 && given->kind != TSR_LAYOUT_WEAK) {
+    return "weak_refs is for TSR_LAYOUT_WEAK only";
+  }
+  if (!layout_is_weak(given->kind)) {
+    return given->weak_offset != 0
+               ? "weak_offset is for TSR_LAYOUT_WEAK and TSR_LAYOUT_EPHEMERON only"
+               : NULL;
+  }
+  if ((given->weak_refs & 1) != 0) return "bit 0 of weak_refs is the object's first word";
+  if (layout_bits_outside(given->weak_refs, given->fixed_bytes / TSR_GRANULE)) {
+    return "weak_refs has bits outside the fixed part";
+  }
+  uint64_t strong = given->wide_refs == NULL ? given->fixed_refs : given->wide_refs[0];
+  if ((given->weak_refs & strong) != 0) return "a slot is weak or strong, not both";
+  size_t words = given->kind == TSR_LAYOUT_WEAK ? 1 : sizeof(tsr_ephemeron) / TSR_GRANULE;
+  if (layout_words_taken(given, given->weak_offset, words)) {
+    return given->kind == TSR_LAYOUT_WEAK
+               ? "weak_offset must name a word of the fixed part: not the first, no slot, and not "
+                 "the length"
+               : "weak_offset must name a place for a tsr_ephemeron in the fixed part, behind the "
+                 "first word and without slots of a bitmap";
+  }
+  return NULL;
+}
+
 static const char *layout_kind_fault(const tsr_layout *given) {
   switch (given->kind) {
   case TSR_LAYOUT_FIXED:
+  case TSR_LAYOUT_EPHEMERON:
     return layout_fixed_fault(given);
+  case TSR_LAYOUT_WEAK:
   case TSR_LAYOUT_REFERENCES:
   case TSR_LAYOUT_BYTES:
   case TSR_LAYOUT_ELEMENTS: {
     const char *fault = layout_fixed_fault(given);
-    return fault != NULL ? fault : layout_array_fault(given);
+    return fault != NULL || !layout_has_array(given) ? fault : layout_array_fault(given);
   }
   case TSR_LAYOUT_CUSTOM:
     return given->object_size == NULL || given->scan == NULL
                ? "a custom layout needs object_size and scan"
                : NULL;
-  case TSR_LAYOUT_WEAK:
-    break;
   }
   return "unknown kind";
 }
@@ -215,11 +265,8 @@ static tsr_status layout_check(const tsr_layout *given, size_t object_align, tsr
                      "TSR_LAYOUT_INIT and compile with the library's headers");
   }
   const char *name = given->name == NULL ? "(no name)" : given->name;
-  if (given->kind == TSR_LAYOUT_WEAK) {
-    return error_set(error, TSR_UNSUPPORTED,
-                     "layout %.48s: weak layouts (TSR_LAYOUT_WEAK) are not in this version", name);
-  }
   const char *fault = layout_kind_fault(given);
+  if (fault == NULL) fault = layout_weak_fault(given);
   if (fault == NULL && given->align != 0 &&
       (!layout_is_power_of_two(given->align) || given->align > TSR_MAX_ALIGN)) {
     fault = "align must be a power of two, at most 4096";
@@ -260,7 +307,7 @@ static bool layout_copy_parts(layout_table *layouts, layout *l, const tsr_layout
 }
 
 static layout layout_compile(const tsr_layout *given, size_t object_align) {
-  bool array = layout_has_array(given->kind);
+  bool array = layout_has_array(given);
   return (layout){.kind = (uint8_t)given->kind,
                   .length_width = array ? given->length.width : 0,
                   .length_shift = array ? given->length.shift : 0,
@@ -271,6 +318,8 @@ static layout layout_compile(const tsr_layout *given, size_t object_align) {
                   .element_bytes = given->element_bytes,
                   .align = given->align > object_align ? given->align : (uint32_t)object_align,
                   .align_offset = given->align_offset,
+                  .weak_offset = given->weak_offset,
+                  .weak_refs = given->weak_refs,
                   .fixed_refs = given->fixed_refs,
                   .element_refs = given->element_refs,
                   .object_size = given->object_size,
@@ -278,8 +327,8 @@ static layout layout_compile(const tsr_layout *given, size_t object_align) {
 }
 
 static uint64_t layout_trace_of_slots(const layout *l) {
-  bool elements = l->kind == TSR_LAYOUT_REFERENCES || l->kind == TSR_LAYOUT_ELEMENTS;
-  if (elements || l->kind == TSR_LAYOUT_CUSTOM || l->wide_words != 0) return LAYOUT_NOT_PLAIN;
+  bool simple = l->kind == TSR_LAYOUT_FIXED || l->kind == TSR_LAYOUT_BYTES;
+  if (!simple || l->wide_words != 0) return LAYOUT_NOT_PLAIN;
   if (l->fixed_refs == 0) return 0;
   uint64_t first = (uint64_t)__builtin_ctzll(l->fixed_refs);
   uint64_t run = l->fixed_refs >> first;
@@ -289,7 +338,7 @@ static uint64_t layout_trace_of_slots(const layout *l) {
 
 static uint64_t layout_trace(const layout *l) {
   uint64_t granules = l->fixed_bytes / TSR_GRANULE;
-  bool same = l->kind == TSR_LAYOUT_FIXED && l->align == TSR_GRANULE &&
+  bool same = l->kind != TSR_LAYOUT_CUSTOM && l->length_width == 0 && l->align == TSR_GRANULE &&
               l->fixed_bytes % TSR_GRANULE == 0 && granules <= UINT16_MAX;
   return layout_trace_of_slots(l) | (same ? granules << 16 : 0);
 }
@@ -320,8 +369,22 @@ static uint32_t layout_append(layout_table *layouts, const tsr_layout *given, ts
   return index;
 }
 
+/* Whether the collector's words of a weak object cover the one that leads to its type. */
+static bool layout_covers_type(const tsr_layout_source *source, const tsr_layout *given) {
+  size_t bytes = given->kind == TSR_LAYOUT_EPHEMERON ? sizeof(tsr_ephemeron) : TSR_GRANULE;
+  return source->kind == TSR_LAYOUT_IN_TYPE && layout_is_weak(given->kind) &&
+         source->type_offset >= given->weak_offset &&
+         source->type_offset < given->weak_offset + bytes;
+}
+
 uint32_t layout_register(layout_table *layouts, const tsr_layout *given, tsr_error *error) {
   if (layout_check(given, layouts->heap->object_align, error) != TSR_OK) return 0;
+  if (layout_covers_type(&layouts->source, given)) {
+    error_set(error, TSR_INVALID_ARGUMENT,
+              "layout %.48s: weak_offset names the word that leads to the object's type",
+              given->name == NULL ? "(no name)" : given->name);
+    return 0;
+  }
   os_mutex_lock(&layouts->lock);
   uint32_t index = layout_append(layouts, given, error);
   os_mutex_unlock(&layouts->lock);

@@ -8,6 +8,8 @@
 #ifndef CORE_OBJECT_LAYOUT_H
 #define CORE_OBJECT_LAYOUT_H
 
+#include <tessera/weak.h>
+
 #include "core/heap/heap.h"
 #include "core/object/header.h"
 #include "core/os/compiler.h"
@@ -24,6 +26,8 @@ typedef struct layout {
   uint32_t element_bytes;
   uint32_t align; /* at least the heap's object alignment */
   uint32_t align_offset;
+  uint32_t weak_offset; /* of the collector's word, or of the tsr_ephemeron; 0: neither */
+  uint64_t weak_refs;
   uint64_t fixed_refs;
   uint64_t element_refs;
   uint64_t *wide_refs; /* NULL, or the whole bitmap of a fixed part of more than 64 words */
@@ -141,12 +145,23 @@ static inline size_t layout_array_bytes(const layout *l, tsr_ref object) {
   return (size_t)((count >> l->length_shift) + (uint64_t)(int64_t)l->length_bias) * l->length_unit;
 }
 
+/* The ephemeron in an object of a layout that has one. */
+static inline tsr_ephemeron *layout_ephemeron(const layout *l, tsr_ref object) {
+  return (tsr_ephemeron *)(void *)((char *)object + l->weak_offset);
+}
+
+/* The weak slots of an object's array, and how many there are, of a layout with weak slots. */
+static inline tsr_slot *layout_weak_elements(const layout *l, tsr_ref object, size_t *count) {
+  *count = l->length_width == 0 ? 0 : layout_array_bytes(l, object) / sizeof(tsr_slot);
+  return (tsr_slot *)(void *)((char *)object + l->fixed_bytes);
+}
+
 /* Size of an object in bytes, a multiple of the object alignment. */
 static inline size_t layout_object_bytes(const tsr_heap *heap, const layout *l, tsr_ref object) {
   size_t bytes = l->fixed_bytes;
   if (l->kind == TSR_LAYOUT_CUSTOM) {
     bytes = l->object_size(heap->vm, object);
-  } else if (l->kind != TSR_LAYOUT_FIXED) {
+  } else if (l->length_width != 0) {
     bytes += layout_array_bytes(l, object);
   }
   return (bytes + (heap->object_align - 1)) & ~(heap->object_align - 1);

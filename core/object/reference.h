@@ -25,6 +25,12 @@ OS_ALWAYS_INLINE uintptr_t reference_address(const reference_rule *rule, uint64_
   return (uintptr_t)((word & rule->address_mask) - rule->bias);
 }
 
+/* A word that refers to an address, with the least tags. */
+static inline uint64_t reference_word(const reference_rule *rule, uintptr_t address) {
+  return ((address + rule->bias) & rule->address_mask) | rule->high_first << rule->high_shift |
+         (uint64_t)__builtin_ctz(rule->low_tags);
+}
+
 /* The same word, tags kept, referring to another address. */
 OS_ALWAYS_INLINE uint64_t reference_retarget(const reference_rule *rule, uint64_t word,
                                              uintptr_t address) {

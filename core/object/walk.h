@@ -6,6 +6,7 @@
 #ifndef CORE_OBJECT_WALK_H
 #define CORE_OBJECT_WALK_H
 
+#include "core/object/ephemeron.h"
 #include "core/object/layout.h"
 
 /* Layout and size of an object that has not been copied away. */
@@ -19,12 +20,17 @@ static inline const layout *object_walk_layout(const tsr_heap *heap, tsr_ref obj
   return l;
 }
 
-/* Size of an object that may have been copied away: a forwarded one is as large as its copy. */
+/* Size of an object that may have been copied away: a forwarded one is as large as its copy. One whose first word is
+   displaced has it back while its size is asked for, for callbacks of the VM look at it. */
 static inline size_t object_walk_bytes(const tsr_heap *heap, tsr_ref object) {
   uint64_t header = header_load(object);
   if (header_is_forwarded(header)) object = (tsr_ref)forwarding_target(heap->blocks.base, header);
+  uint64_t first = header_load(object);
+  bool displaced = header_is_displaced(first);
+  if (TSR_UNLIKELY(displaced)) header_store(object, header_load(displaced_home(first)));
   size_t bytes;
   object_walk_layout(heap, object, &bytes);
+  if (TSR_UNLIKELY(displaced)) header_store(object, first);
   return bytes;
 }
 

@@ -23,6 +23,7 @@
 #include "core/object/walk.h"
 #include "core/os/compiler.h"
 #include "core/trace/team.h"
+#include "core/trace/weak.h"
 
 /* Elements of an array that are scanned in one go. */
 #define KERNEL_PIECE_ELEMENTS ((size_t)256)
@@ -417,16 +418,39 @@ OS_ALWAYS_INLINE void kernel_scan_custom(const kernel k, kernel_run *run, tsr_re
   }
 }
 
+/* Gives a key that was reached its first word back, and lets the ephemerons go that waited for it. */
+OS_ALWAYS_INLINE uint64_t kernel_release_key(const kernel k, struct worker *worker, tsr_ref object,
+                                             uint64_t displaced) {
+  kernel_run run = kernel_begin(worker);
+  uint64_t header = header_unclaimed(header_load_shared(displaced_home(displaced)));
+  header_store_shared(object, header);
+  uint64_t next = (uint64_t)(uintptr_t)displaced_head(displaced);
+  do {
+    tsr_ephemeron *e = (tsr_ephemeron *)(uintptr_t)next;
+    next = e->reserved[EPHEMERON_CHAIN];
+    e->reserved[EPHEMERON_CHAIN] = 0;
+    worker->ephemeron_visits++;
+    kernel_take_slot(k, &run, &e->key);
+    kernel_take_slot(k, &run, &e->value);
+  } while (next != WEAK_END);
+  kernel_save(&run);
+  return header;
+}
+
 /* An object of any layout. */
 OS_ALWAYS_INLINE void kernel_scan_other(const kernel k, struct worker *worker, tsr_ref object,
                                         size_t position) {
   uint64_t header = k.shared ? header_load_shared(object) : header_load(object);
+  if (TSR_UNLIKELY(header_is_displaced(header))) {
+    header = kernel_release_key(k, worker, object, header);
+  }
   if (header_is_leaf(header)) return;
   const layout *l = layout_of_header(worker->heap->layouts, object, header);
   HEAP_ALWAYS_CHECK(worker->heap, l != NULL, object,
                     "a reachable object's layout is unknown: its header was never written, or "
                     "overwritten, or the reference does not point to an object");
   kernel_run run = kernel_begin(worker);
+  if (l->weak_offset != 0) weak_find(worker, object, l);
   if (l->kind == TSR_LAYOUT_CUSTOM) {
     kernel_scan_custom(k, &run, object, l, position);
   } else {
@@ -460,7 +484,7 @@ OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref objec
   uint64_t trace = kernel_layout(run, header);
   uint32_t slots = layout_trace_slots(trace);
   if (TSR_UNLIKELY(slots == 0 || header_is_leaf(header))) {
-    if (slots == 0 && layout_trace_is_plain(trace)) return;
+    if (slots == 0 && layout_trace_is_plain(trace) && !header_is_displaced(header)) return;
     kernel_save(run);
     k.scan_other(run->worker, object, 0);
     kernel_restore(run);
@@ -588,7 +612,7 @@ OS_ALWAYS_INLINE uintptr_t kernel_block_end(const struct worker *worker, uint32_
 /* Whether an object in a flagged block of the copy space was reached and is here. */
 OS_ALWAYS_INLINE bool kernel_is_reached(const struct worker *worker, tsr_ref object,
                                         enum block_space space) {
-  return space == worker->heap->spaces->copy.to.space || header_stays(header_load(object));
+  return space == worker->heap->spaces->copy.to.space || header_stays(header_load_anywhere(object));
 }
 
 /* Scans an object that was reached, and what it leads to. */

@@ -27,7 +27,7 @@ typedef struct root_range {
 struct roots {
   os_mutex lock;            /* guards all that follows */
   memory_table handles;     /* tsr_slot each */
-  memory_table handle_bits; /* a bit per handle: in use */
+  memory_table handle_bits; /* two bits per handle, in pairs of words: in use, weak */
   size_t handle_count;      /* ever used */
   uint64_t handle_free;     /* index of the first free one, or HANDLE_NONE */
   root_range *ranges;       /* sorted by address */
@@ -51,7 +51,7 @@ tsr_status roots_open(tsr_heap *heap, tsr_error *error) {
     handles /= 2;
     if (handles < HANDLES_LEAST) goto no_handles;
   }
-  if (!memory_table_create(&roots->handle_bits, account, MEMORY_HANDLES, handles / 8)) {
+  if (!memory_table_create(&roots->handle_bits, account, MEMORY_HANDLES, 2 * handles / 8)) {
     goto no_bits;
   }
   heap->roots = roots;
@@ -87,12 +87,16 @@ static tsr_slot *handle_slots(const struct roots *roots) {
   return (tsr_slot *)(void *)roots->handles.base;
 }
 
-static uint64_t *handle_bits(const struct roots *roots) {
-  return (uint64_t *)(void *)roots->handle_bits.base;
+typedef struct handle_word {
+  uint64_t used, weak;
+} handle_word;
+
+static handle_word *handle_words(const struct roots *roots) {
+  return (handle_word *)(void *)roots->handle_bits.base;
 }
 
 static bool handle_is_used(const struct roots *roots, size_t index) {
-  return ((handle_bits(roots)[index / 64] >> (index % 64)) & 1) != 0;
+  return ((handle_words(roots)[index / 64].used >> (index % 64)) & 1) != 0;
 }
 
 /* Index of a handle that is free, or HANDLE_NONE. */
@@ -104,7 +108,7 @@ static uint64_t handle_take(struct roots *roots) {
   }
   size_t next = roots->handle_count;
   size_t bit_bytes = roots->handle_bits.committed_bytes;
-  if (!memory_table_extend(&roots->handle_bits, (next / 64 + 1) * sizeof(uint64_t),
+  if (!memory_table_extend(&roots->handle_bits, (next / 64 + 1) * sizeof(handle_word),
                            MEMORY_WITHIN_LIMIT)) {
     return HANDLE_NONE;
   }
@@ -122,7 +126,7 @@ static bool handle_word_dangles(tsr_heap *heap, uint64_t word) {
   return address - heap->blocks.base < range_bytes && !block_map_contains(&heap->blocks, address);
 }
 
-tsr_slot *roots_handle_new(tsr_heap *heap, uint64_t word, tsr_error *error) {
+tsr_slot *roots_handle_new(tsr_heap *heap, uint64_t word, bool weak, tsr_error *error) {
   struct roots *roots = heap->roots;
   if (handle_word_dangles(heap, word)) {
     error_set(error, TSR_INVALID_ARGUMENT,
@@ -135,7 +139,9 @@ tsr_slot *roots_handle_new(tsr_heap *heap, uint64_t word, tsr_error *error) {
   uint64_t index = handle_take(roots);
   if (index != HANDLE_NONE) {
     handle_slots(roots)[index].word = word;
-    handle_bits(roots)[index / 64] |= (uint64_t)1 << (index % 64);
+    handle_word *bits = &handle_words(roots)[index / 64];
+    bits->used |= (uint64_t)1 << (index % 64);
+    bits->weak |= (uint64_t)weak << (index % 64);
   }
   os_mutex_unlock(&roots->lock);
   if (index != HANDLE_NONE) return &handle_slots(roots)[index];
@@ -148,7 +154,9 @@ static bool handle_release(struct roots *roots, const tsr_slot *handle) {
   size_t index = offset / sizeof(tsr_slot);
   if (offset % sizeof(tsr_slot) != 0 || index >= roots->handle_count) return false;
   if (!handle_is_used(roots, index)) return false;
-  handle_bits(roots)[index / 64] &= ~((uint64_t)1 << (index % 64));
+  handle_word *bits = &handle_words(roots)[index / 64];
+  bits->used &= ~((uint64_t)1 << (index % 64));
+  bits->weak &= ~((uint64_t)1 << (index % 64));
   handle_slots(roots)[index].word = roots->handle_free;
   roots->handle_free = index;
   return true;
@@ -165,9 +173,10 @@ tsr_status roots_handle_free(tsr_heap *heap, tsr_slot *handle, tsr_error *error)
                    (void *)handle);
 }
 
-static void handles_visit(struct roots *roots, tsr_visitor *visitor) {
+static void handles_visit(struct roots *roots, bool weak, tsr_visitor *visitor) {
   for (size_t word = 0; word * 64 < roots->handle_count; word++) {
-    for (uint64_t bits = handle_bits(roots)[word]; bits != 0; bits &= bits - 1) {
+    handle_word w = handle_words(roots)[word];
+    for (uint64_t bits = w.used & (weak ? w.weak : ~w.weak); bits != 0; bits &= bits - 1) {
       size_t index = word * 64 + (size_t)__builtin_ctzll(bits);
       visitor_visit(visitor, &handle_slots(roots)[index], 1);
     }
@@ -363,13 +372,21 @@ void roots_visit(tsr_heap *heap, tsr_visitor *visitor) {
   /* Threads that are not bound may register roots at any time. */
   os_mutex_lock(&roots->lock);
   visitor_name(visitor, "handle", NULL);
-  handles_visit(roots, visitor);
+  handles_visit(roots, false, visitor);
   ranges_visit(roots, visitor);
   for (size_t i = 0; i < roots->stack_count; i++)
     stack_visit(roots->stacks[i], visitor);
   os_mutex_unlock(&roots->lock);
   visitor_name(visitor, "slot of scan_heap_roots", NULL);
   if (heap->binding->scan_heap_roots != NULL) heap->binding->scan_heap_roots(heap->vm, visitor);
+}
+
+void roots_visit_weak(tsr_heap *heap, tsr_visitor *visitor) {
+  struct roots *roots = heap->roots;
+  os_mutex_lock(&roots->lock);
+  visitor_name(visitor, "weak handle", NULL);
+  handles_visit(roots, true, visitor);
+  os_mutex_unlock(&roots->lock);
 }
 
 void roots_each_ambiguous(tsr_heap *heap,

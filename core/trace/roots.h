@@ -32,7 +32,7 @@ static inline void visitor_name(tsr_visitor *visitor, const char *root, const ch
 tsr_status roots_open(tsr_heap *heap, tsr_error *error);
 void roots_close(tsr_heap *heap);
 
-tsr_slot *roots_handle_new(tsr_heap *heap, uint64_t word, tsr_error *error);
+tsr_slot *roots_handle_new(tsr_heap *heap, uint64_t word, bool weak, tsr_error *error);
 tsr_status roots_handle_free(tsr_heap *heap, tsr_slot *handle, tsr_error *error);
 /* TSR_MISMATCH: an ambiguous range, and the binding does not declare that it has some. */
 tsr_status roots_add_range(tsr_heap *heap, tsr_slot *first, size_t count, tsr_root_kind kind,
@@ -40,6 +40,9 @@ tsr_status roots_add_range(tsr_heap *heap, tsr_slot *first, size_t count, tsr_ro
 tsr_status roots_remove_range(tsr_heap *heap, const tsr_slot *first, tsr_error *error);
 tsr_status roots_add_stack(tsr_heap *heap, tsr_native_stack *stack, tsr_error *error);
 tsr_status roots_remove_stack(tsr_heap *heap, const tsr_native_stack *stack, tsr_error *error);
+
+/* Shows every weak handle. World stopped. */
+void roots_visit_weak(tsr_heap *heap, tsr_visitor *visitor);
 
 /* Shows every precise root that belongs to no mutator, or those of one. World stopped. */
 void roots_visit(tsr_heap *heap, tsr_visitor *visitor);

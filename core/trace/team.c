@@ -315,3 +315,19 @@ bool team_find_work(struct team *team, struct worker *worker) {
     if (team_steal(team, worker)) return true;
   }
 }
+
+static void team_trace_part(struct worker *worker, void *context) {
+  (void)context;
+  worker->heap->plan->trace(worker, team_is_shared(worker->heap->team));
+}
+
+void team_trace(struct team *team) {
+  team_begin_trace(team);
+  team_run(team, team_trace_part, NULL);
+  team->heap->plan->rescan(&team->first);
+}
+
+void team_trace_alone(struct team *team) {
+  team->heap->plan->trace(&team->first, false);
+  team->heap->plan->rescan(&team->first);
+}

@@ -88,6 +88,10 @@ void team_run(struct team *team, team_job *job, void *context);
 void team_begin_trace(struct team *team);
 /* Shares a part of what the worker has queued, if somebody is idle. */
 void team_share_slow(struct team *team, struct worker *worker);
+/* Traces everything that can be reached from what the workers have queued: by all of them, or by the collecting
+   thread alone. By the collecting thread. */
+void team_trace(struct team *team);
+void team_trace_alone(struct team *team);
 /* Finds work for a worker that has none. False: the trace is done. */
 bool team_find_work(struct team *team, struct worker *worker);
 

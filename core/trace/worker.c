@@ -3,12 +3,15 @@
  */
 #include "core/trace/worker.h"
 
+#include "core/object/ephemeron.h"
 #include "core/trace/team.h"
 
 void worker_reset(struct worker *worker) {
   worker->overflowed = false;
   worker->live_bytes = 0;
   worker->cpu_ns = 0;
+  worker->found_weak = worker->found_ephemerons = WEAK_END;
+  worker->ephemeron_visits = 0;
   worker->targets = copy_buffer_empty(&worker->heap->spaces->copy);
   worker->edges_waiting = 0;
   for (size_t i = 0; i < WORKER_EDGES; i++)
@@ -29,7 +32,9 @@ bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_spac
   } else if (space != BLOCK_LARGE || !large_space_reach(&heap->spaces->large, object, shared)) {
     return false;
   }
-  if (header_is_leaf(header_load(object))) return false;
+  /* A displaced word belongs to a key, which is scanned so that its ephemerons learn of it. */
+  uint64_t header = header_load(object);
+  if (header_is_leaf(header) && !header_is_displaced(header)) return false;
   if (seal_is_to_open(heap, object)) {
     os_mutex_lock(&heap->team->lock);
     seal_open_reached(heap, object);

@@ -21,11 +21,14 @@ struct worker {
   uint32_t index;  /* 0: the thread that collects */
   bool overflowed; /* some block is flagged for another walk */
   mark_queue queue;
-  copy_buffer targets;                     /* where it copies to */
-  size_t live_bytes;                       /* of what it counted in this collection */
-  uint64_t cpu_ns;                         /* that its thread has spent on this collection */
-  size_t next_edge;                        /* where the next goes, modulo the size */
-  size_t edges_waiting;                    /* how many are in the places before that */
+  copy_buffer targets;       /* where it copies to */
+  size_t live_bytes;         /* of what it counted in this collection */
+  uint64_t cpu_ns;           /* that its thread has spent on this collection */
+  uint64_t found_weak;       /* list of weak objects; WEAK_END: none */
+  uint64_t found_ephemerons; /* the same */
+  uint64_t ephemeron_visits; /* of those that it let go when their keys were reached */
+  size_t next_edge;          /* where the next goes, modulo the size */
+  size_t edges_waiting;      /* how many are in the places before that */
   tsr_slot *scan_slots[WORKER_SCAN_SLOTS]; /* what custom layouts report into */
 };
 
@@ -38,6 +41,11 @@ void worker_overflow(struct worker *worker, tsr_ref object);
 /* Queues an object that was reached for the first time. */
 OS_ALWAYS_INLINE void worker_enqueue(struct worker *worker, tsr_ref object) {
   if (TSR_UNLIKELY(!mark_queue_push(&worker->queue, object))) worker_overflow(worker, object);
+}
+
+/* Whether something waits to be scanned, also after an overflow; between traces. */
+static inline bool worker_has_work(const struct worker *worker) {
+  return worker->queue.top != worker->queue.bottom || worker->overflowed;
 }
 
 /* Reaches an object of the large space, or one that may be sealed: opens what is sealed, for its slots will

@@ -349,6 +349,19 @@ static void scan_array(struct verifier *v, uint64_t parent, const layout *l) {
     scan_bits(v, parent, (const tsr_slot *)(const void *)at, refs);
 }
 
+/* Weak slots that were not cleared lead to objects as others do. */
+static void scan_weak(struct verifier *v, uint64_t parent, const layout *l) {
+  tsr_ref object = v->queue[parent].object;
+  const tsr_slot *words = (const tsr_slot *)object;
+  scan_fixed(v, parent, l);
+  if (l->kind == TSR_LAYOUT_EPHEMERON) {
+    scan_bits(v, parent, words + l->weak_offset / sizeof(tsr_slot), 3);
+    return;
+  }
+  scan_bits(v, parent, words, l->weak_refs);
+  if (l->length_width != 0) scan_array(v, parent, l);
+}
+
 static void scan_custom(struct verifier *v, uint64_t parent, const layout *l) {
   tsr_slot *slots[SCAN_SLOTS];
   size_t position = 0;
@@ -367,6 +380,10 @@ static void scan_object(struct verifier *v, uint64_t index) {
   switch (l->kind) {
   case TSR_LAYOUT_CUSTOM:
     scan_custom(v, index, l);
+    return;
+  case TSR_LAYOUT_WEAK:
+  case TSR_LAYOUT_EPHEMERON:
+    scan_weak(v, index, l);
     return;
   case TSR_LAYOUT_REFERENCES:
   case TSR_LAYOUT_ELEMENTS:

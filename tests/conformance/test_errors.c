@@ -144,19 +144,6 @@ static void refused_by_name(tsr_status status, tsr_status wanted, tsr_error *err
   unchanged();
 }
 
-START_TEST(mechanisms_of_later_versions) {
-  start();
-  tsr_error error = {0};
-  ck_assert_ptr_null(tsr_handle_new(vm.heap, list->word, TSR_WEAK, &error));
-  refused_by_name(error.status, TSR_UNSUPPORTED, &error, "weak");
-  tsr_layout weak = {TSR_LAYOUT_INIT, .name = "reference", .kind = TSR_LAYOUT_WEAK,
-                     .fixed_bytes = 24, .fixed_refs = 2};
-  ck_assert_uint_eq(tsr_layout_register(vm.heap, &weak, &error), 0);
-  refused_by_name(error.status, TSR_UNSUPPORTED, &error, "weak");
-  stop();
-}
-END_TEST
-
 /* What the binding would have to declare first. */
 START_TEST(mechanisms_that_the_binding_has_not_declared) {
   start();
@@ -354,7 +341,6 @@ static void add(TCase *tests) {
   tcase_add_test(tests, impossible_alignments);
   tcase_add_test(tests, unknown_semantics);
   tcase_add_test(tests, every_placement_and_flag_is_accepted);
-  tcase_add_test(tests, mechanisms_of_later_versions);
   tcase_add_test(tests, mechanisms_that_the_binding_has_not_declared);
   tcase_add_test(tests, pins_of_nothing_and_of_too_little);
   tcase_add_test(tests, a_pair_serves_one_placement);

@@ -84,7 +84,7 @@ static const refusal refusals[] = {
     {"align offset 4", FIXED(.fixed_bytes = 24, .align = 16, .align_offset = 4)},
     {"custom: no callbacks", {L, .kind = TSR_LAYOUT_CUSTOM}},
     {"custom: no size", {L, .kind = TSR_LAYOUT_CUSTOM, .scan = any_scan}},
-    {"weak", {L, .kind = TSR_LAYOUT_WEAK, .fixed_bytes = 24, .fixed_refs = 2}},
+    {"weak: no place for the collector's word", {L, .kind = TSR_LAYOUT_WEAK, .fixed_bytes = 24}},
 };
 
 #define REFUSALS (sizeof refusals / sizeof refusals[0])
@@ -123,19 +123,6 @@ START_TEST(each_fails_the_creation_of_a_heap) {
     ck_assert_msg(error.message[0] != 0, "%s: no message", refusals[i].what);
     vm_drop(&vm);
   }
-}
-END_TEST
-
-START_TEST(weak_layouts_are_refused_by_name) {
-  testvm vm;
-  vm_open(&vm, "16M");
-  tsr_layout weak = {TSR_LAYOUT_INIT, .name = "reference", .kind = TSR_LAYOUT_WEAK,
-                     .fixed_bytes = 24, .fixed_refs = 2};
-  tsr_error error = {0};
-  ck_assert_uint_eq(tsr_layout_register(vm.heap, &weak, &error), 0);
-  ck_assert_int_eq(error.status, TSR_UNSUPPORTED);
-  ck_assert_msg(vm_says(error.message, "weak"), "%s", error.message);
-  vm_stop(&vm);
 }
 END_TEST
 
@@ -182,7 +169,6 @@ END_TEST
 static void add(TCase *tests) {
   tcase_add_test(tests, each_is_refused_and_leaves_no_trace);
   tcase_add_test(tests, each_fails_the_creation_of_a_heap);
-  tcase_add_test(tests, weak_layouts_are_refused_by_name);
   tcase_add_test(tests, more_than_the_source_can_name);
   tcase_add_test(tests, what_is_at_the_edge_is_accepted);
 }

@@ -59,11 +59,13 @@ typedef struct tsr_collection {
   uint64_t live_bytes;      /**< bytes of objects found live */
   uint64_t committed_bytes; /**< everything the heap holds, metadata included, at its end */
   uint64_t pause_ns; /**< from the stop request to the last resume; in `collection_ended`, so far */
-  uint64_t pause_cpu_ns; /**< CPU time of the collecting threads within it */
-  uint64_t trace_ns;     /**< wall time of roots and trace within the pause */
-  uint64_t trace_cpu_ns; /**< CPU time of the collecting threads for these */
-  uint64_t release_ns;   /**< wall time of what comes after: compaction, sweeping, freeing */
-  uint32_t workers;      /**< threads that took part */
+  uint64_t pause_cpu_ns;     /**< CPU time of the collecting threads within it */
+  uint64_t finalizable;      /**< finalizers that it made ready */
+  uint64_t ephemeron_visits; /**< how often it looked at an ephemeron */
+  uint64_t trace_ns;         /**< wall time of roots and trace within the pause */
+  uint64_t trace_cpu_ns;     /**< CPU time of the collecting threads for these */
+  uint64_t release_ns;       /**< wall time of what comes after: compaction, sweeping, freeing */
+  uint32_t workers;          /**< threads that took part */
 } tsr_collection;
 
 /**
@@ -86,7 +88,8 @@ typedef struct tsr_binding {
   const tsr_layout *layouts; /**< registered at creation, as indices 1, 2, 3, ... */
   size_t layout_count;
 
-  /** TSR_LAYOUT_BY_CALLBACK: index of the object's layout. World stopped or not; may not allocate. */
+  /** TSR_LAYOUT_BY_CALLBACK: index of the object's layout. World stopped or not; may not allocate, and reads of
+      other objects what tsr_layout's callbacks may. */
   uint32_t (*layout_of)(void *vm, tsr_ref object);
 
   /** Reports roots of one mutator through roots.h's tsr_visit_slots(). World stopped; may not allocate. May come
@@ -116,6 +119,19 @@ typedef struct tsr_binding {
   /** Receives the message of a failed call that takes no `tsr_error *`. `mutator` may be NULL. Must not
       call Tessera. Default: prints one line to stderr. */
   void (*report_error)(void *vm, tsr_mutator *mutator, const tsr_error *error);
+  /**
+   * The VM's own weak things, once all that is reachable has been traced and ephemerons have kept what they keep
+   * (weak.h). May ask tsr_weak_is_live() and call tsr_weak_keep(); returns whether it wants to be called again
+   * when what it kept has been traced with all that follows from it (as MMTk's process_weak_refs). On the
+   * collecting thread, world stopped; may not allocate. Default: nothing, and false.
+   */
+  bool (*process_weak)(void *vm, tsr_weak_phase *phase);
+  /** Once in each collection, when it is known where every survivor will be: calls tsr_weak_forward() for each weak
+      reference that the VM keeps itself. As process_weak. Default: nothing. */
+  void (*forward_weak)(void *vm, tsr_weak_phase *phase);
+  uint64_t
+      weak_cleared; /**< what a weak slot holds when its object is gone; no reference. Default: 0 */
+
   /** After each collection, mutators still stopped; may not allocate. Default: nothing. */
   void (*collection_ended)(void *vm, const tsr_collection *collection);
 } tsr_binding;

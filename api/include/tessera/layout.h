@@ -70,8 +70,10 @@ typedef enum tsr_layout_kind {
   TSR_LAYOUT_REFERENCES, /**< fixed part, then an array of slots */
   TSR_LAYOUT_BYTES,      /**< fixed part, then an array without slots */
   TSR_LAYOUT_ELEMENTS,   /**< fixed part, then elements of several words with a bitmap each */
-  TSR_LAYOUT_WEAK,       /**< like FIXED with weak slots; refused in this version */
-  TSR_LAYOUT_CUSTOM      /**< callbacks of the VM */
+  TSR_LAYOUT_WEAK,   /**< fixed part, some of its slots weak; then, with a length, an array of weak
+                              slots: weak boxes and weak vectors (weak.h) */
+  TSR_LAYOUT_CUSTOM, /**< callbacks of the VM */
+  TSR_LAYOUT_EPHEMERON /**< like FIXED, and somewhere in it a tsr_ephemeron (weak.h) */
 } tsr_layout_kind;
 
 /**
@@ -125,12 +127,16 @@ typedef struct tsr_layout {
                                   a divisor of it; for ELEMENTS it divides `element_bytes` or equals it */
   uint32_t element_bytes; /**< ELEMENTS: size of one element, a multiple of 8, at most 512 */
   uint64_t element_refs;  /**< ELEMENTS: slots of one element */
-  uint32_t align;         /**< alignment that holds after a move, a power of two; 0: the heap's */
-  uint32_t align_offset;  /**< (address + align_offset) % align == 0; a multiple of the
+  uint64_t weak_refs;     /**< WEAK: weak slots among the first 64 words of the fixed part */
+  /** WEAK: where in the fixed part a word lies that belongs to Tessera: zero in a new object, and left
+      alone. EPHEMERON: where the tsr_ephemeron lies. A multiple of 8; no slot of a bitmap. */
+  uint32_t weak_offset;
+  uint32_t align;        /**< alignment that holds after a move, a power of two; 0: the heap's */
+  uint32_t align_offset; /**< (address + align_offset) % align == 0; a multiple of the
                                   heap's object alignment */
 
-  /** CUSTOM: size in bytes. Reads only the object and memory that does not move; any thread of the
-      collector; may not allocate. */
+  /** CUSTOM: size in bytes. Reads only the object and memory that does not move, of other objects there all but the
+      first word, which a collection may use for its own ends; any thread of the collector; may not allocate. */
   size_t (*object_size)(void *vm, tsr_ref object);
   /**
    * CUSTOM: reports the slots of `object` from position `resume` on (0 at first; what a position

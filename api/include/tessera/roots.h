@@ -57,11 +57,12 @@ TSR_INLINE tsr_slot *tsr_local(tsr_mutator *mutator, uint64_t word) {
 /** Strength of a global handle. */
 typedef enum tsr_strength {
   TSR_STRONG = 0,
-  TSR_WEAK /**< refused in this version */
+  TSR_WEAK /**< keeps nothing alive; cleared with the object (weak.h) */
 } tsr_strength;
 
 /**
- * A slot that lives until tsr_handle_free(). NULL with an error: weak, no memory, or a word that
+ * A slot that lives until tsr_handle_free(), also where it was weak and has been cleared. NULL with an
+ * error: no memory, or a word that
  * the reference rule reads as an address inside the heap's range where no object can be.
  * A word that is a reference: a mutator's thread in managed code. Any other word: any thread. Never
  * collects.

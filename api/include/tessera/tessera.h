@@ -16,6 +16,7 @@
 #include <tessera/alloc.h>
 #include <tessera/barrier.h>
 #include <tessera/binding.h>
+#include <tessera/finalize.h>
 #include <tessera/fork.h>
 #include <tessera/heap.h>
 #include <tessera/layout.h>
@@ -24,5 +25,6 @@
 #include <tessera/roots.h>
 #include <tessera/safepoint.h>
 #include <tessera/types.h>
+#include <tessera/weak.h>
 
 #endif

@@ -56,7 +56,7 @@ extern "C" {
 #define TSR_VERSION_PATCH 0
 
 /** Number of the binary interface; tsr_heap_create() refuses a binding compiled with another one. */
-#define TSR_ABI           1u
+#define TSR_ABI           2u
 
 /**
  * Which byte (0-7, in memory order) of an object's first word belongs to Tessera. The VM fixes it
@@ -103,6 +103,7 @@ typedef struct tsr_heap tsr_heap;       /**< One heap. Opaque. */
 typedef struct tsr_mutator tsr_mutator; /**< One VM thread's context in a heap (mutator.h). */
 typedef struct tsr_options tsr_options; /**< Options pinned by the VM (options.h). Opaque. */
 typedef struct tsr_visitor tsr_visitor; /**< Receives roots from callbacks (roots.h). Opaque. */
+typedef struct tsr_weak_phase tsr_weak_phase; /**< In weak callbacks (weak.h). Opaque. */
 
 /** What a function that can fail returns. */
 typedef enum tsr_status {
