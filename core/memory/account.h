@@ -25,6 +25,7 @@
   X(MEMORY_PINS, "pins")                                                                           \
   X(MEMORY_FINALIZERS, "finalizers")                                                               \
   X(MEMORY_WEAK_TABLES, "weak tables")                                                             \
+  X(MEMORY_DESTRUCTORS, "destructors")                                                             \
   X(MEMORY_MUTATORS, "mutators")                                                                   \
   X(MEMORY_LAYOUTS, "layouts")                                                                     \
   X(MEMORY_INSTANCE, "heap instance")

@@ -16,6 +16,7 @@
 #include <tessera/alloc.h>
 #include <tessera/barrier.h>
 #include <tessera/binding.h>
+#include <tessera/destructor.h>
 #include <tessera/finalize.h>
 #include <tessera/fork.h>
 #include <tessera/heap.h>
