@@ -7,35 +7,9 @@
  * plan that never collects nothing becomes ready but by tsr_finalizers_run_all().
  */
 #define ROOTS 4096u
-#include "placement_fixture.h"
+#include "made_objects.h"
 
 /* ---- fixture ----------------------------------------------------------------------------- */
-
-static void begin(const char *heap_max) {
-  vm_init(&vm);
-  vm_pin(&vm, "heap_max", heap_max);
-  vm_start(&vm);
-  open_roots();
-}
-
-/* Fewer where a collection comes every few objects. */
-static unsigned many(unsigned n) {
-  return vm_stress != NULL ? n / 10 : n;
-}
-
-/* A fresh object with a content that its tag tells. */
-static tsr_ref make(unsigned kind, unsigned tag, size_t count) {
-  tsr_ref object = vm_new(vm.m, kind, tag & 0xffff, count);
-  ck_assert_ptr_nonnull(object);
-  vm_fill(object, tag & 0xffff);
-  return object;
-}
-
-static bool is_made(uint64_t word, unsigned kind, unsigned tag) {
-  tsr_ref object = vm_ref(word);
-  return object != NULL && vm_kind_of(object) == kind && vm_tag_of(object) == (tag & 0xffff) &&
-         vm_filled(object, tag & 0xffff);
-}
 
 static void attach(uint64_t word, uint64_t data, unsigned priority) {
   tsr_error error = {0};
@@ -101,7 +75,7 @@ static unsigned long long first_seed(int i) {
 /* ---- one finalizer ----------------------------------------------------------------------- */
 
 START_TEST(a001_17_an_unreachable_object_is_handed_out_once) {
-  begin("16M");
+  start("16M");
   roots[0].word = vm_word(make(RECORD, 7, 0));
   attach(roots[0].word, FIXNUM(70), 3);
   for (unsigned round = 0; round < 3; round++) { /* a reachable one never is */
@@ -131,7 +105,7 @@ START_TEST(a001_17_an_unreachable_object_is_handed_out_once) {
 END_TEST
 
 START_TEST(a001_17_a_revived_object_keeps_what_it_refers_to) {
-  begin("16M");
+  start("16M");
   roots[0].word = vm_word(make(RECORD, 1, 0));
   ck_assert(vm_list(vm.m, &roots[1], 500, 3));
   ck_assert(vm_tree(vm.m, &roots[2], 6)); /* 63 pairs */
@@ -158,7 +132,7 @@ END_TEST
 /* What `data` leads to is kept until the finalizer has been handed out, whether its object is reachable
    or not. */
 START_TEST(a001_17_data_is_kept_until_it_is_handed_out) {
-  begin("16M");
+  start("16M");
   roots[0].word = vm_word(make(RECORD, 2, 0));
   ck_assert(vm_list(vm.m, &roots[1], 100, 9));
   attach(roots[0].word, roots[1].word, 1);
@@ -186,7 +160,7 @@ START_TEST(a001_17_data_is_kept_until_it_is_handed_out) {
 END_TEST
 
 START_TEST(a001_17_data_that_leads_to_its_object_keeps_it) {
-  begin("16M");
+  start("16M");
   roots[0].word = vm_word(make(RECORD, 0, 0));
   roots[1].word = vm_word(make(PAIR, 1, 0));
   vm_set(vm.m, vm_ref(roots[1].word), 2, roots[0].word);
@@ -206,7 +180,7 @@ START_TEST(a001_17_data_may_be_any_word) {
   static uint64_t outside[2];
   const uint64_t words[] = {0, FIXNUM(0), FIXNUM(123456789), vm_word(outside), UINT64_MAX};
   enum { N = sizeof words / sizeof words[0] };
-  begin("16M");
+  start("16M");
   for (unsigned i = 0; i < N; i++) {
     roots[i].word = vm_word(make(RECORD, i, 0));
     attach(roots[i].word, words[i], 0);
@@ -250,7 +224,7 @@ START_TEST(a001_17_finalizers_of_a_vm_with_tagged_references) {
 END_TEST
 
 START_TEST(a001_17_a_revived_object_may_be_attached_again) {
-  begin("16M");
+  start("16M");
   roots[0].word = vm_word(make(RECORD, 5, 0));
   for (unsigned round = 0; round < 6; round++) {
     if (round == 0 || vm_collects) attach(roots[0].word, FIXNUM(round), round);
@@ -275,7 +249,7 @@ END_TEST
 /* In the order of attachment, which is neither that of birth nor that of addresses. */
 START_TEST(a001_17_one_priority_goes_by_the_order_of_attachment) {
   unsigned long long from = first_seed(_i + 1);
-  begin("32M");
+  start("32M");
   unsigned n = many(2000);
   unsigned order[2000];
   for (unsigned i = 0; i < n; i++) {
@@ -305,7 +279,7 @@ START_TEST(a001_17_one_priority_goes_by_the_order_of_attachment) {
 END_TEST
 
 START_TEST(a001_17_one_collection_goes_by_priority) {
-  begin("16M");
+  start("16M");
   for (unsigned i = 0; i < 24; i++) { /* three of each, the last priority first */
     roots[i].word = vm_word(make(RECORD, i, 0));
     attach(roots[i].word, FIXNUM(i), 7 - i % 8);
@@ -325,7 +299,7 @@ END_TEST
 /* Within a priority those of an earlier collection come first, whenever they were attached. Nothing is said of
    what different collections made ready in different priorities. */
 START_TEST(a001_17_earlier_collections_come_first) {
-  begin("16M");
+  start("16M");
   for (unsigned i = 0; i < 12; i++) {
     roots[i].word = vm_word(make(RECORD, i, 0));
     attach(roots[i].word, FIXNUM(i), 5);
@@ -347,7 +321,7 @@ END_TEST
 /* Finalizers of one priority become ready together; the first makes its object reachable for those of the
    next, in the queue and in a root. */
 START_TEST(a001_17_several_finalizers_of_one_object) {
-  begin("16M");
+  start("16M");
   roots[0].word = vm_word(make(RECORD, 3, 0));
   attach(roots[0].word, FIXNUM(1), 6);
   attach(roots[0].word, FIXNUM(2), 2);
@@ -381,7 +355,7 @@ END_TEST
 
 /* What an object needs for its own finalization, attached with a higher number, outlasts it. */
 START_TEST(a001_17_an_object_of_a_later_priority_outlasts_what_needs_it) {
-  begin("16M");
+  start("16M");
   for (unsigned i = 0; i < 3; i++) { /* 0 needs 1, which needs 2 */
     roots[i].word = vm_word(make(RECORD, i, 0));
     if (i > 0) vm_set(vm.m, vm_ref(roots[i - 1].word), 8, roots[i].word);
@@ -410,7 +384,7 @@ END_TEST
 
 /* The other way round nothing has to wait; and nor does anything within a priority. */
 START_TEST(a001_17_what_needs_no_other_becomes_ready_at_once) {
-  begin("16M");
+  start("16M");
   for (unsigned same = 0; same < 2; same++) {
     for (unsigned i = 0; i < 3; i++) {
       roots[i].word = vm_word(make(RECORD, i, 0));
@@ -457,7 +431,7 @@ END_TEST
 START_TEST(a001_17_finalizers_in_every_placement) {
   enum { N = 2 * PLACE_COMBINATIONS };
   size_t dead = 0;
-  begin("64M");
+  start("64M");
   for (unsigned i = 0; i < N; i++) {
     tsr_semantics semantics = place_semantics(i / 2);
     tsr_ref object = place_must(&vm, semantics, RECORD, i, 0);
@@ -486,7 +460,7 @@ END_TEST
 
 /* Large objects, with slots and without. */
 START_TEST(a001_17_finalizers_of_large_objects) {
-  begin("64M");
+  start("64M");
   for (unsigned round = 0; round < 2; round++) {
     roots[0].word = vm_word(make(VECTOR, 0, 5000));
     for (unsigned i = 0; i < 5000; i += 100) {
@@ -513,7 +487,7 @@ START_TEST(a001_17_finalizers_of_large_objects) {
 END_TEST
 
 START_TEST(a001_17_a_pinned_object_is_reachable) {
-  begin("16M");
+  start("16M");
   tsr_ref object = make(RECORD, 6, 0);
   attach(vm_word(object), FIXNUM(6), 0);
   ck_assert_int_eq(tsr_pin(vm.m, object, NULL), TSR_OK);
@@ -571,7 +545,7 @@ static tsr_slot *weak_handle(uint64_t word) {
 
 /* Weak references are cleared before the object is revived, also those to what it revives, and stay so. */
 START_TEST(a001_17_weak_references_are_cleared_before_finalization) {
-  begin("16M");
+  start("16M");
   register_layouts();
   roots[0].word = vm_word(make(RECORD, 0, 0));
   roots[1].word = vm_word(make(RECORD, 1, 0)); /* reached from the first only */
@@ -613,7 +587,7 @@ END_TEST
 
 /* A key that waits for its finalizer has its value. The pair goes with the key, later. */
 START_TEST(a001_17_an_ephemeron_keeps_its_value_for_the_finalizer) {
-  begin("16M");
+  start("16M");
   register_layouts();
   roots[0].word = vm_word(make_of(ephemeron_id));
   roots[1].word = vm_word(make(RECORD, 1, 0));
@@ -641,7 +615,7 @@ END_TEST
 /* The ephemeron is reached by the revived object only, and its key too: the value comes along. An ephemeron whose
    key nothing revives is cleared. */
 START_TEST(a001_17_ephemerons_behind_a_revived_object) {
-  begin("16M");
+  start("16M");
   register_layouts();
   roots[0].word = vm_word(make(RECORD, 0, 0));
   for (unsigned i = 1; i < 3; i++) {
@@ -675,7 +649,7 @@ END_TEST
 /* A weak object that is revived keeps what is in its strong slot; its weak slot to an object that is gone is
    cleared, and one to an object that is reachable is not. */
 START_TEST(a001_17_a_revived_weak_object) {
-  begin("16M");
+  start("16M");
   register_layouts();
   for (unsigned i = 0; i < 2; i++) {
     roots[i].word = vm_word(make_of(box_id));
@@ -837,7 +811,7 @@ START_TEST(a001_17_many_finalizers_and_random_deaths) {
   objects = calloc(n, sizeof *objects);
   list = calloc(n * 2 * (ROUNDS_OF_DEATH + 1), sizeof *list);
   ck_assert(objects != NULL && list != NULL);
-  begin("128M");
+  start("128M");
   ck_assert_int_eq(tsr_root_add(vm.heap, objects, n, TSR_ROOT_PRECISE, NULL, NULL), TSR_OK);
   for (unsigned round = 0; round < ROUNDS_OF_DEATH; round++) {
     for (uint32_t i = 0; i < n; i++) {
@@ -944,7 +918,7 @@ static void run_number(void *context, tsr_mutator *m, const tsr_finalizable *rea
 
 START_TEST(a001_17_threads_attach_and_take_while_others_collect) {
   unsigned runs = 0;
-  begin("64M");
+  start("64M");
   vm_threads(&vm, TEAM, attach_and_take, NULL);
   vm_collect(&vm);
   tsr_finalizable ready;
@@ -1009,7 +983,7 @@ static void attach_for_the_end(unsigned n) {
 }
 
 START_TEST(a001_17_the_end_runs_every_finalizer_in_its_order) {
-  begin("16M");
+  start("16M");
   unsigned n = 80;
   attach_for_the_end(n);
   ran.collects = _i == 1;
@@ -1034,7 +1008,7 @@ END_TEST
 /* Those that are ready are run like the others; those that were taken before are not. */
 START_TEST(a001_17_the_end_runs_what_is_ready_too) {
   static unsigned times[60];
-  begin("16M");
+  start("16M");
   attach_for_the_end(60);
   for (unsigned i = 0; i < 30; i++)
     roots[i].word = 0;
@@ -1056,7 +1030,7 @@ END_TEST
 
 /* What is attached in a round is run in the next one, and not in the same. */
 START_TEST(a001_17_the_end_goes_in_rounds) {
-  begin("16M");
+  start("16M");
   ran.generations = 4;
   ran.collects = _i == 1;
   attach_for_the_end(10);
@@ -1073,7 +1047,7 @@ END_TEST
 START_TEST(a001_17_the_end_has_no_more_rounds_than_it_may) {
   for (unsigned rounds = 0; rounds < 4; rounds++) {
     memset(&ran, 0, sizeof ran);
-    begin("16M");
+    start("16M");
     ran.generations = 1000; /* it would never end */
     ran.collects = _i == 1;
     attach_for_the_end(10);
@@ -1087,7 +1061,7 @@ START_TEST(a001_17_the_end_has_no_more_rounds_than_it_may) {
 END_TEST
 
 START_TEST(a001_17_the_end_without_finalizers) {
-  begin("16M");
+  start("16M");
   ck_assert_uint_eq(run_all(0), 0);
   ck_assert_uint_eq(run_all(5), 0);
   ck_assert_uint_eq(ran.count, 0);
@@ -1108,7 +1082,7 @@ static void attach_is_refused(tsr_ref object, unsigned priority, tsr_status expe
 START_TEST(a001_17_impossible_finalizers_are_refused) {
   static uint64_t outside[4];
   testvm other;
-  begin("16M");
+  start("16M");
   vm_open(&other, "16M");
   tsr_ref foreign = vm_new(other.m, RECORD, 0, 0);
   roots[0].word = vm_word(make(RECORD, 1, 0));
@@ -1130,7 +1104,7 @@ START_TEST(a001_17_impossible_finalizers_are_refused) {
 END_TEST
 
 START_TEST(a001_17_finalizers_and_native_code) {
-  begin("16M");
+  start("16M");
   roots[0].word = vm_word(make(RECORD, 1, 0));
   roots[1].word = vm_word(make(RECORD, 2, 0));
   attach(roots[0].word, FIXNUM(1), 0);
@@ -1157,7 +1131,7 @@ END_TEST
 
 /* Attached, ready, and both: all of it goes with the heap, and nobody complains. */
 START_TEST(a001_17_a_heap_ends_with_its_finalizers) {
-  begin("16M");
+  start("16M");
   unsigned n = many(2000);
   for (unsigned i = 0; i < n; i++) {
     roots[i].word = vm_word(make(RECORD, i, 0));

@@ -7,37 +7,11 @@
  * which entries are left. Under a plan that never collects nothing ever goes.
  */
 #define ROOTS 8192u
-#include "placement_fixture.h"
+#include "made_objects.h"
 
 #define MODES 3
 
 /* ---- fixture ----------------------------------------------------------------------------- */
-
-static void begin(const char *heap_max) {
-  vm_init(&vm);
-  vm_pin(&vm, "heap_max", heap_max);
-  vm_start(&vm);
-  open_roots();
-}
-
-/* Fewer where a collection comes every few objects. */
-static unsigned many(unsigned n) {
-  return vm_stress != NULL ? n / 10 : n;
-}
-
-/* A fresh object with a content that its tag tells. */
-static tsr_ref make(unsigned kind, unsigned tag, size_t count) {
-  tsr_ref object = vm_new(vm.m, kind, tag & 0xffff, count);
-  ck_assert_ptr_nonnull(object);
-  vm_fill(object, tag & 0xffff);
-  return object;
-}
-
-static bool is_made(uint64_t word, unsigned kind, unsigned tag) {
-  tsr_ref object = vm_ref(word);
-  return object != NULL && vm_kind_of(object) == kind && vm_tag_of(object) == (tag & 0xffff) &&
-         vm_filled(object, tag & 0xffff);
-}
 
 static void make_record(tsr_slot *to, unsigned tag) {
   to->word = vm_word(make(RECORD, tag, 0));
@@ -222,7 +196,7 @@ static void check_four_cases(tsr_weak_table *table, int mode, unsigned n) {
 }
 
 START_TEST(a001_17_entries_go_with_what_their_mode_names) {
-  begin("32M");
+  start("32M");
   unsigned n = many(800) / 4 * 4;
   tsr_weak_table *table = make_table(_i);
   build_four_cases(table, n);
@@ -277,7 +251,7 @@ END_TEST
    where nothing is kept. In a table of weak values keys are strong until the value is dead, and keep it. */
 START_TEST(a001_17_keys_and_values_that_refer_to_each_other) {
   enum { CASES = 3, MOST = 1500 };
-  begin("32M");
+  start("32M");
   unsigned n = many(MOST);
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < n; i++) {
@@ -313,7 +287,7 @@ END_TEST
 
 /* What one table keeps of an entry may be what another goes by. */
 START_TEST(a001_17_entries_across_tables) {
-  begin("16M");
+  start("16M");
   tsr_weak_table *one = make_table(TSR_WEAK_KEYS);
   tsr_weak_table *other = make_table(TSR_WEAK_KEYS);
   tsr_weak_table *values = make_table(TSR_WEAK_VALUES);
@@ -348,7 +322,7 @@ END_TEST
 
 /* A value that has another owner, and one that is replaced, or whose entry is removed. */
 START_TEST(a001_17_values_change) {
-  begin("16M");
+  start("16M");
   unsigned n = many(1000);
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < n; i++) {
@@ -458,7 +432,7 @@ static tsr_ref make_link(uint32_t id, const tsr_slot *key, const tsr_slot *value
 /* An ephemeron is the value of key i, which is its key too, and key i + 1 is its value. A second table has the
    same keys, and the other's values: so a key that is reached late has several that wait for it. */
 START_TEST(a001_17_entries_and_ephemerons_wait_for_the_same_keys) {
-  begin("32M");
+  start("32M");
   unsigned n = many(1000);
   tsr_error error = {0};
   uint32_t id = tsr_layout_register(vm.heap, &link_layout, &error);
@@ -507,7 +481,7 @@ static tsr_ref make_of_any_kind(unsigned i) {
 /* The value of each object is the next one. */
 START_TEST(a001_17_keys_of_every_kind_that_entries_wait_for) {
   enum { N = 80 };
-  begin("32M");
+  start("32M");
   tsr_weak_table *table = make_table(TSR_WEAK_KEYS);
   for (unsigned i = 0; i < N; i++)
     roots[i].word = vm_word(make_of_any_kind(i));
@@ -625,7 +599,7 @@ START_TEST(a001_17_words_never_die) {
   const uint64_t words[] = {0,         FIXNUM(0), FIXNUM(77), FIXNUM(1u << 20), vm_word(outside),
                             UINT64_MAX};
   enum { N = sizeof words / sizeof words[0] };
-  begin("16M");
+  start("16M");
   tsr_weak_table *table = make_table(_i);
   tsr_weak_table *objects = make_table(_i);
   for (unsigned i = 0; i < N; i++) {
@@ -653,7 +627,7 @@ END_TEST
 
 /* Objects as keys of words. */
 START_TEST(a001_17_words_are_values_of_objects) {
-  begin("16M");
+  start("16M");
   tsr_weak_table *table = make_table(_i);
   unsigned n = many(1000);
   for (unsigned i = 0; i < n; i++) {
@@ -677,7 +651,7 @@ END_TEST
 /* ---- put --------------------------------------------------------------------------------- */
 
 START_TEST(a001_17_put_replaces_or_keeps) {
-  begin("16M");
+  start("16M");
   tsr_weak_table *table = make_table(_i);
   tsr_weak_key key = by_word(FIXNUM(1), 7);
   ck_assert_uint_eq(keep(table, &key, FIXNUM(10)), FIXNUM(10));
@@ -698,7 +672,7 @@ END_TEST
 
 /* Two objects are equal keys: the entry keeps the first, and goes with it. */
 START_TEST(a001_17_an_entry_keeps_its_first_key) {
-  begin("16M");
+  start("16M");
   tsr_weak_table *table = make_table(TSR_WEAK_KEYS);
   unsigned tag = 5;
   make_record(&roots[0], tag);
@@ -780,7 +754,7 @@ static const unsigned char intern_mode[INTERN_WAYS] = {TSR_WEAK_BOTH, TSR_WEAK_B
 
 /* The names of all that are held; and those that nobody holds are gone, and made anew. */
 START_TEST(a001_17_interned_names) {
-  begin("32M");
+  start("32M");
   bool pairs = _i != INTERN_BOTH;
   unsigned n = many(1500);
   tsr_weak_table *table = make_table(intern_mode[_i]);
@@ -901,7 +875,7 @@ START_TEST(a001_17_threads_intern_the_same_names) {
   name_team team = {0};
   pthread_t counter;
   void *most;
-  begin("64M");
+  start("64M");
   team.table = make_table(_i);
   pthread_barrier_init(&team.all, NULL, TEAM);
   atomic_store(&counting, true);
@@ -955,7 +929,7 @@ static const uint64_t edge_hashes[] = {0, 1, 2, 3, UINT64_MAX};
 START_TEST(a001_17_keys_whose_hashes_collide) {
   static const uint64_t three[] = {17, UINT64_C(1) << 32, UINT64_C(0xffff0000ffff0000)};
   first_seed(_i + 1);
-  begin("16M");
+  start("16M");
   keys_with_hashes(edge_hashes, 1, 300);
   keys_with_hashes(edge_hashes, EDGE_HASHES, EDGE_HASHES);
   keys_with_hashes(edge_hashes, EDGE_HASHES, 500);
@@ -981,7 +955,7 @@ static bool is_asked_for(void *context, uint64_t key) {
 /* `equal` is asked for keys whose hash is the same, and hardly for others: here for those of one other hash. */
 START_TEST(a001_17_equal_is_asked_for_keys_of_the_same_hash) {
   enum { N = 100 };
-  begin("16M");
+  start("16M");
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < N; i++) {
     question q = {.tag = i};
@@ -1004,7 +978,7 @@ END_TEST
 
 /* Objects with three hashes; half of them die, in the midst of the others. */
 START_TEST(a001_17_dead_entries_among_entries_of_the_same_hash) {
-  begin("16M");
+  start("16M");
   unsigned n = many(1000);
   tsr_weak_table *table = make_table(_i);
   for (unsigned round = 0; round < 3; round++) {
@@ -1169,7 +1143,7 @@ static void count_visit(void *context, uint64_t key, uint64_t value) {
 
 START_TEST(a001_17_each_sees_every_entry_once) {
   static visits v;
-  begin("16M");
+  start("16M");
   tsr_weak_table *table = make_table(_i);
   tsr_weak_table_each(vm.m, table, count_visit, &v);
   ck_assert_uint_eq(v.count, 0);
@@ -1190,7 +1164,7 @@ END_TEST
 
 START_TEST(a001_17_each_sees_what_is_left) {
   static visits v;
-  begin("16M");
+  start("16M");
   unsigned n = many(2000);
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < n; i++) {
@@ -1388,7 +1362,7 @@ START_TEST(a001_17_random_operations_against_a_model) {
   unsigned long long from = first_seed(_i + 1);
   printf("a001_17_random_operations_against_a_model: seed %llu\n", from);
   fflush(stdout);
-  begin("64M");
+  start("64M");
   model_begin();
   for (unsigned round = 0; round < 12; round++) {
     for (unsigned i = 0; i < POOL; i++) {
@@ -1539,7 +1513,7 @@ START_TEST(a001_17_tables_are_freed_with_their_entries) {
   enum { N = 30, ENTRIES = 20 };
   static tsr_weak_table *tables[N];
   first_seed(1);
-  begin("16M");
+  start("16M");
   for (unsigned t = 0; t < N; t++) {
     tables[t] = make_table((int)(t % MODES));
     for (unsigned i = 0; i < ENTRIES; i++) {
@@ -1565,7 +1539,7 @@ END_TEST
 
 /* Its objects may be reachable or not. */
 START_TEST(a001_17_a_heap_ends_with_its_tables) {
-  begin("16M");
+  start("16M");
   for (unsigned t = 0; t < 9; t++) {
     tsr_weak_table *table = make_table((int)(t % MODES));
     for (unsigned i = 0; i < 50 * t; i++) {
@@ -1589,7 +1563,7 @@ START_TEST(a001_17_tables_of_threads_without_mutators) {
   pthread_t maker;
   void *made;
   int mode = _i;
-  begin("16M");
+  start("16M");
   ck_assert_int_eq(pthread_create(&maker, NULL, make_unbound, &mode), 0);
   pthread_join(maker, &made);
   ck_assert_ptr_nonnull(made);
@@ -1608,7 +1582,7 @@ START_TEST(a001_17_tables_of_threads_without_mutators) {
 END_TEST
 
 START_TEST(a001_17_unknown_modes_are_refused) {
-  begin("16M");
+  start("16M");
   uint64_t before = memory_of_tables();
   const int modes[] = {MODES, MODES + 1, 255, INT32_MAX, -1};
   for (unsigned i = 0; i < sizeof modes / sizeof modes[0]; i++) {
@@ -1625,7 +1599,7 @@ START_TEST(a001_17_unknown_modes_are_refused) {
 END_TEST
 
 START_TEST(a001_17_tables_and_native_code) {
-  begin("16M");
+  start("16M");
   static visits v;
   tsr_weak_table *table = make_table(_i);
   put(table, FIXNUM(1), 1, FIXNUM(3));
@@ -1656,7 +1630,7 @@ static void attach(uint64_t word) {
 
 /* A key that waits for its finalizer has its value, until it dies in the end. */
 START_TEST(a001_17_a_key_with_a_finalizer_has_its_entry) {
-  begin("16M");
+  start("16M");
   unsigned n = many(200);
   tsr_weak_table *table = make_table(TSR_WEAK_KEYS);
   for (unsigned i = 0; i < n; i++) {
@@ -1688,7 +1662,7 @@ END_TEST
 
 /* The entry of a value is gone when the value is handed out; a stored object gets no entry back. */
 START_TEST(a001_17_a_value_with_a_finalizer_has_lost_its_entry) {
-  begin("16M");
+  start("16M");
   unsigned n = many(200);
   tsr_weak_table *table = make_table(_i == 0 ? TSR_WEAK_VALUES : TSR_WEAK_BOTH);
   for (unsigned i = 0; i < n; i++) {
@@ -1716,7 +1690,7 @@ END_TEST
 
 /* What a revived object refers to is a key or a value again. */
 START_TEST(a001_17_entries_behind_a_revived_object) {
-  begin("16M");
+  start("16M");
   tsr_weak_table *keys = make_table(TSR_WEAK_KEYS);
   tsr_weak_table *values = make_table(TSR_WEAK_VALUES);
   roots[0].word = vm_word(make(PAIR, 0, 0));
@@ -1744,7 +1718,7 @@ END_TEST
 /* ---- pins and placements ----------------------------------------------------------------- */
 
 START_TEST(a001_17_pinned_keys_and_values_stay) {
-  begin("16M");
+  start("16M");
   tsr_weak_table *table = make_table(_i);
   make_record(&roots[0], 1);
   make_record(&roots[1], 2);
@@ -1780,7 +1754,7 @@ static tsr_ref place_record(tsr_semantics semantics, unsigned tag) {
 START_TEST(a001_17_entries_in_every_placement) {
   static const tsr_semantics placements[] = {TSR_DEFAULT, TSR_LARGE, TSR_IMMORTAL, TSR_NON_MOVING};
   enum { N = 4 * 4 * 4 };
-  begin("64M");
+  start("64M");
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < N; i++) {
     roots[2 * i].word = vm_word(place_record(placements[i / 4 % 4], 2 * i));
@@ -1807,7 +1781,7 @@ END_TEST
 /* Objects that are large because of their size. */
 START_TEST(a001_17_entries_of_large_objects) {
   enum { N = 12 };
-  begin("64M");
+  start("64M");
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < N; i++) {
     roots[2 * i].word = vm_word(make(BYTES, 2 * i, 100 * KIB));

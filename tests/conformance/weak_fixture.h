@@ -9,7 +9,7 @@
 #define CONFORMANCE_WEAK_FIXTURE_H
 
 #define ROOTS 8192u
-#include "placement_fixture.h"
+#include "made_objects.h"
 
 /* Layouts of these tests, registered in every heap. */
 enum { BOX_WORDS = 8, TALL_WORDS = 100, LINK_WORDS = 6, EPHEMERON_WORDS = 8 };
@@ -104,26 +104,7 @@ static inline void begin_with_cleared(const char *heap_max, int i) {
   begin();
 }
 
-/* Fewer where a collection comes every few objects. */
-static inline unsigned many(unsigned n) {
-  return vm_stress != NULL ? n / 10 : n;
-}
-
 /* ---- objects ----------------------------------------------------------------------------- */
-
-/* A fresh object of a standard kind, with a content that its tag tells. */
-static inline tsr_ref make(unsigned kind, unsigned tag, size_t count) {
-  tsr_ref object = vm_new(vm.m, kind, tag & 0xffff, count);
-  ck_assert_ptr_nonnull(object);
-  vm_fill(object, tag & 0xffff);
-  return object;
-}
-
-static inline bool is_made(uint64_t word, unsigned kind, unsigned tag) {
-  tsr_ref object = vm_ref(word);
-  return object != NULL && vm_kind_of(object) == kind && vm_tag_of(object) == (tag & 0xffff) &&
-         vm_filled(object, tag & 0xffff);
-}
 
 /* A fresh object of one of the layouts above. */
 static inline tsr_ref make_of(uint32_t id, tsr_semantics semantics, unsigned tag, size_t words,
