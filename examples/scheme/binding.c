@@ -67,6 +67,9 @@ static const tsr_layout layouts[TYPE_LAST] = {
     [TYPE_CONDITION - 1] = {FIXED(condition),
                             .fixed_refs = SLOT(condition, message) | SLOT(condition, irritants) |
                                           SLOT(condition, file) | SLOT(condition, line)},
+    [TYPE_EPHEMERON - 1] = {TSR_LAYOUT_INIT, .name = "ephemeron", .kind = TSR_LAYOUT_EPHEMERON,
+                            .fixed_bytes = sizeof(struct ephemeron),
+                            .weak_offset = offsetof(struct ephemeron, pair)},
 };
 
 /* ---- 3. roots that no registration describes ---- */
@@ -100,6 +103,7 @@ static const tsr_binding scheme_binding = {
     .layouts = layouts,
     .layout_count = TYPE_LAST,
     .scan_heap_roots = scan_heap_roots,
+    .weak_cleared = WEAK_CLEARED,
     .collection_ended = collection_ended,
 };
 

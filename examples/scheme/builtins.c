@@ -6,7 +6,7 @@
 
 static const struct builtin_table *const tables[] = {
     &number_builtins, &list_builtins,    &string_builtins, &char_builtins,
-    &vector_builtins, &control_builtins, &io_builtins,
+    &vector_builtins, &control_builtins, &io_builtins,     &weak_builtins,
 };
 
 static void define_global(struct vm *vm, const struct primitive_info *info) {

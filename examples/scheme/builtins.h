@@ -30,7 +30,7 @@ struct builtin_table {
 };
 
 extern const struct builtin_table number_builtins, list_builtins, string_builtins, char_builtins,
-    vector_builtins, control_builtins, io_builtins;
+    vector_builtins, control_builtins, io_builtins, weak_builtins;
 
 /** Defines them all as globals. */
 void builtins_install(struct vm *vm);

@@ -270,3 +270,13 @@ value make_condition_object(struct vm *vm) {
   condition->line = fixnum(0);
   return born(vm, condition, sizeof *condition);
 }
+
+value make_ephemeron(struct vm *vm, value key, value datum) {
+  vm->registers[REGISTER_A] = key;
+  vm->registers[REGISTER_B] = datum;
+  struct ephemeron *ephemeron = allocate(vm, sizeof *ephemeron);
+  ephemeron->header = HEADER(TYPE_EPHEMERON, 0);
+  ephemeron->pair.key.word = take(vm, REGISTER_A);
+  ephemeron->pair.value.word = take(vm, REGISTER_B);
+  return born(vm, ephemeron, sizeof *ephemeron);
+}

@@ -88,6 +88,7 @@ value make_record(struct vm *vm, value type, uint32_t fields, const value *items
 value make_continuation(struct vm *vm, tsr_slot *top, value pc, value fp);
 value make_primitive(struct vm *vm, const struct primitive_info *info);
 value make_condition_object(struct vm *vm);
+value make_ephemeron(struct vm *vm, value key, value datum);
 
 /** Sets memory aside for the handler of an "out of memory". */
 void reserve_fill(struct vm *vm);

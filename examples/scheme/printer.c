@@ -177,6 +177,9 @@ static void put_object(struct printer *p, value v) {
   case TYPE_CONDITION:
     fputs("#<condition>", p->out);
     break;
+  case TYPE_EPHEMERON:
+    fputs("#<ephemeron>", p->out);
+    break;
   case TYPE_VALUES:
     fputs("#<values>", p->out);
     break;

@@ -101,7 +101,8 @@ enum type {
   TYPE_VALUES,
   TYPE_PRIMITIVE,
   TYPE_CONDITION,
-  TYPE_LAST = TYPE_CONDITION
+  TYPE_EPHEMERON,
+  TYPE_LAST = TYPE_EPHEMERON
 };
 
 #define HEADER(type, count) (TSR_HEADER(type) | ((uint64_t)(count) << 48))
@@ -222,6 +223,14 @@ struct condition {
   value line; /**< fixnum */
 };
 
+/** What an ephemeron holds when its key has died: nothing that a program could store. */
+#define WEAK_CLEARED SCHEME_UNBOUND
+
+struct ephemeron {
+  uint64_t header;
+  tsr_ephemeron pair;
+};
+
 static inline bool is_reference(value v) {
   return (v & TAG_MASK) == TAG_REFERENCE;
 }
@@ -275,6 +284,7 @@ DEFINE_ACCESS(continuation, continuation, TYPE_CONTINUATION)
 DEFINE_ACCESS(values, vector, TYPE_VALUES)
 DEFINE_ACCESS(primitive, primitive, TYPE_PRIMITIVE)
 DEFINE_ACCESS(condition, condition, TYPE_CONDITION)
+DEFINE_ACCESS(ephemeron, ephemeron, TYPE_EPHEMERON)
 
 #undef DEFINE_ACCESS
 
