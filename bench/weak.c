@@ -2,9 +2,10 @@
  *
  * The heaps hold the same number of bytes in the same order of memory: keys, and as many holders
  * that refer to them, in a table. In a control all slots are strong; in the others the holders are weak
- * objects, ephemerons of keys that are alive by themselves, or ephemerons that make one chain, of which
- * only the first key is alive by itself; or every key has a finalizer. The holders' keys lie in a random order, or in that of the holders. Measured
- * is the one collection of each heap, its pause as a whole.
+ * objects, ephemerons of keys that are alive by themselves, or ephemerons that make one chain, of
+ * which only the first key is alive by itself; or every key has a finalizer. The holders' keys lie in
+ * a random order, or in that of the holders. Measured is the one collection of each heap, its pause
+ * as a whole.
  *
  * Two programs allocate objects that die at once: one drops them, the other attaches a finalizer to each,
  * and takes it from the queue after the collection. Measured is all of it.

@@ -1,5 +1,5 @@
 /*
- * A001-20 to A001-27. Destructors: a resource is freed in its last use, as a count, a scope or a
+ * A001-20 to A001-27, F14, F28. Destructors: a resource is freed in its last use, as a count, a scope or a
  * record tells which that is; exactly once; in an order that the program alone decides. Collections
  * have no part in it.
  *

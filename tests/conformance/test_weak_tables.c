@@ -1,6 +1,6 @@
 /*
- * A001-17: weak tables. Entries go when, and only when, what their table's mode names is dead; the others are found
- * wherever their objects have moved.
+ * A001-17, F25: weak tables, of interned names too. Entries go when, and only when, what their table's mode names is
+ * dead; the others are found wherever their objects have moved.
  *
  * What keeps an object alive in these tests is a table of roots. It holds everything while a test builds, as
  * a collection may come at any time; then roots go, without an allocation in between, and collections show
