@@ -11,6 +11,9 @@
 #include "core/os/error.h"
 #include "core/trace/weak.h"
 
+/* A million, or one for so many bytes of the heap's maximum: address space may be scarce. */
+#define FINALIZERS_MANY  ((size_t)1 << 20)
+#define FINALIZERS_SHARE ((size_t)256)
 #define FINALIZERS_MOST  ((size_t)1 << 28)
 #define FINALIZERS_LEAST ((size_t)1 << 12)
 #define FINALIZER_NONE   UINT32_MAX
@@ -112,8 +115,11 @@ tsr_status finalizers_open(tsr_heap *heap, tsr_error *error) {
     f->attached[i] = f->ready[i] = LIST_EMPTY;
   f->expired = f->ready[0];
   if (!os_mutex_create(&f->lock)) goto no_lock;
-  /* As many as the heap's maximum has memory for. */
-  size_t entries = account->limit_bytes / FINALIZER_BYTES;
+  size_t entries = account->limit_bytes / FINALIZERS_SHARE;
+  if (entries < FINALIZERS_MANY) entries = FINALIZERS_MANY;
+  if (entries > account->limit_bytes / FINALIZER_BYTES) {
+    entries = account->limit_bytes / FINALIZER_BYTES; /* there is memory for no more */
+  }
   if (entries > FINALIZERS_MOST) entries = FINALIZERS_MOST;
   while (!finalizers_reserve(f, account, entries)) {
     entries /= 2;
