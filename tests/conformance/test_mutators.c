@@ -257,7 +257,7 @@ END_TEST
 /* ---- binding while others collect ------------------------------------------------------------ */
 
 #define BINDS        (vm_verifies ? 20u : 200u) /* each takes three collections at least */
-#define BINDS_MOST   (10 * BINDS)               /* with those that do not count */
+#define BINDS_MOST   (BINDS + BINDS / 2)        /* with those that do not count */
 #define BIND_PASSES  10u                        /* without turns it is a hundred as a rule */
 #define COPIED_PAIRS 2000u                      /* so that a collection takes longer than a bind */
 
