@@ -1,9 +1,11 @@
 /*
- * The barrier of plans that arm no object but sealed ones. Otherwise its fast path never fires; when it
- * does, the VM has written into the GC byte, and learns it here rather than in another plan.
+ * The barrier of plans that arm no object but sealed ones. The verifier arms others, to learn which stores
+ * come here. Otherwise its fast path never fires; when it does, the VM has written into the GC byte, and learns it
+ * here rather than in another plan.
  */
 #include "barriers/barriers.h"
 #include "core/heap/heap.h"
+#include "core/object/header.h"
 #include "core/os/error.h"
 #include "core/space/seal.h"
 
@@ -12,8 +14,13 @@ static void barrier_none_slow(tsr_mutator *mutator, tsr_ref object, tsr_slot *sl
   (void)word;
   tsr_error error;
   if (seal_is_closed(mutator->heap, object)) {
+    seal_note_refused(mutator->heap, object);
     error_set(&error, TSR_BUSY, "a store into the object at %p, which is sealed", (void *)object);
     heap_report(mutator->heap, mutator, &error);
+    return;
+  }
+  if (heap_watches(mutator->heap, object)) {
+    os_atomic_byte_change((unsigned char *)object + TSR_GC_BYTE_OFFSET, 0, GC_ARMED);
     return;
   }
   error_set(&error, TSR_INVALID_ARGUMENT,

@@ -241,13 +241,7 @@ int bench_barrier(int argc, char **argv) {
        "stores of a way in a round, at least; default 20000000"},
       {"--json", BENCH_FLAG, &settings.json, "one JSON object instead of tables"},
   };
-  switch (bench_parse(argc, argv, options, sizeof options / sizeof *options)) {
-  case BENCH_HELP_SHOWN:
-    return 0;
-  case BENCH_REFUSED:
-    return 2;
-  case BENCH_RUN:
-    break;
-  }
+  int status = bench_parse(argc, argv, options, sizeof options / sizeof *options);
+  if (status != BENCH_RUN) return status;
   return run_all(&settings) ? 0 : 1;
 }

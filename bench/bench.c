@@ -53,23 +53,22 @@ static bool set_option(const struct bench_option *option, const char *value) {
   return false;
 }
 
-enum bench_parsed bench_parse(int argc, char **argv, const struct bench_option *options,
-                              size_t count) {
+int bench_parse(int argc, char **argv, const struct bench_option *options, size_t count) {
   for (int i = 1; i < argc; i++) {
     if (strcmp(argv[i], "--help") == 0) {
       show_options(argv[0], options, count);
-      return BENCH_HELP_SHOWN;
+      return 0;
     }
     const struct bench_option *option = find_option(argv[i], options, count);
     if (option == NULL) {
       fprintf(stderr, "%s: unknown option %s; --help lists them\n", argv[0], argv[i]);
-      return BENCH_REFUSED;
+      return 2;
     }
     const char *value = option->kind == BENCH_FLAG ? NULL : argv[i + 1];
     if (!set_option(option, value)) {
       fprintf(stderr, "%s: %s wants %s\n", argv[0], option->name,
               option->kind == BENCH_NUMBER ? "a number from 1 on" : "a value");
-      return BENCH_REFUSED;
+      return 2;
     }
     if (option->kind != BENCH_FLAG) i++;
   }

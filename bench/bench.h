@@ -30,6 +30,7 @@ int bench_alloc(int argc, char **argv);
 int bench_trace(int argc, char **argv);
 int bench_barrier(int argc, char **argv);
 int bench_weak(int argc, char **argv);
+int bench_requests(int argc, char **argv);
 
 /* ---- options --------------------------------------------------------------------------------- */
 
@@ -44,12 +45,12 @@ struct bench_option {
   const char *help;
 };
 
-/** What to do after the options are read. */
-enum bench_parsed { BENCH_RUN, BENCH_HELP_SHOWN, BENCH_REFUSED };
+/** What bench_parse() returns where it is no exit status. */
+enum { BENCH_RUN = -1 };
 
-/** Reads the options of a subcommand; `--help` prints them. Messages go to stderr. */
-enum bench_parsed bench_parse(int argc, char **argv, const struct bench_option *options,
-                              size_t count);
+/** Reads the options of a subcommand; `--help` prints them. Messages go to stderr. Returns BENCH_RUN, or the
+    exit status where there is nothing to run: help was asked for, or an option is refused. */
+int bench_parse(int argc, char **argv, const struct bench_option *options, size_t count);
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 

@@ -47,6 +47,19 @@ bool graph_plan_exists(const char *plan) {
   return false;
 }
 
+bool graph_each_collecting_plan(const char *only, bool (*run)(void *context, const char *plan),
+                                void *context) {
+  bool ok = true;
+  bool found = false;
+  for (const char *const *name = tsr_plan_names(); ok && *name != NULL; name++) {
+    if (strcmp(*name, "nogc") == 0 || (only != NULL && strcmp(*name, only) != 0)) continue;
+    found = true;
+    ok = run(context, *name);
+  }
+  if (!found) fprintf(stderr, "tessera-bench: --plan is one that collects\n");
+  return ok && found;
+}
+
 /* ---- sizes ---------------------------------------------------------------------------------- */
 
 static size_t array_bytes(const struct shape *shape) {

@@ -31,6 +31,11 @@ struct graph {
 /** Whether the library has a plan of that name. */
 bool graph_plan_exists(const char *plan);
 
+/** Calls back for each plan that collects, or only for the one that `only` names. False: `only` names none, and
+    nothing is called; or a call has returned false, and was the last. */
+bool graph_each_collecting_plan(const char *only, bool (*run)(void *context, const char *plan),
+                                void *context);
+
 /** What a shape's reachable objects take. */
 uint64_t graph_live_bytes(const struct shape *shape);
 

@@ -12,6 +12,8 @@ static const struct bench_command commands[] = {
     {"barrier", "time per store of a reference through the write barrier, and without it",
      bench_barrier},
     {"weak", "time of a collection with weak references, ephemerons and finalizers", bench_weak},
+    {"requests", "how long it takes to be refused memory, to be granted it, to find none",
+     bench_requests},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -246,13 +246,7 @@ int bench_trace(int argc, char **argv) {
       {"--fresh", BENCH_FLAG, &settings.fresh, "copies are the first to touch their memory"},
       {"--json", BENCH_FLAG, &settings.json, "one JSON object instead of tables"},
   };
-  switch (bench_parse(argc, argv, options, sizeof options / sizeof *options)) {
-  case BENCH_HELP_SHOWN:
-    return 0;
-  case BENCH_REFUSED:
-    return 2;
-  case BENCH_RUN:
-    break;
-  }
+  int status = bench_parse(argc, argv, options, sizeof options / sizeof *options);
+  if (status != BENCH_RUN) return status;
   return run_all(&settings) ? 0 : 1;
 }

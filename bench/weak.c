@@ -355,7 +355,15 @@ static void report_way(const struct world *world, enum way way, double *scratch,
 
 /* ---- running ----------------------------------------------------------------------------------- */
 
-static bool run_plan(const struct settings *settings, const char *plan, bool *first) {
+struct run {
+  const struct settings *settings;
+  bool first; /* nothing has been reported yet */
+};
+
+static bool run_plan(void *context, const char *plan) {
+  struct run *run = context;
+  const struct settings *settings = run->settings;
+  if (run->first) print_heading(settings);
   struct world world = {.settings = settings, .plan = plan};
   world.order = calloc(settings->objects, sizeof *world.order);
   world.cpu_ns = calloc((size_t)WAYS * settings->rounds, sizeof *world.cpu_ns);
@@ -364,8 +372,8 @@ static bool run_plan(const struct settings *settings, const char *plan, bool *fi
   if (ok) shuffle(world.order, settings->objects);
   ok = ok ? bench_rounds(settings->rounds, WAYS, run_way, &world) : complain("out of memory");
   for (enum way way = 0; ok && way < WAYS; way++) {
-    report_way(&world, way, scratch, *first);
-    *first = false;
+    report_way(&world, way, scratch, run->first);
+    run->first = false;
   }
   free(scratch);
   free(world.cpu_ns);
@@ -374,18 +382,9 @@ static bool run_plan(const struct settings *settings, const char *plan, bool *fi
 }
 
 static bool run_all(const struct settings *settings) {
-  bool ok = true;
-  bool first = true;
-  if (settings->plan != NULL &&
-      (!graph_plan_exists(settings->plan) || strcmp(settings->plan, "nogc") == 0)) {
-    return complain("--plan is one that collects");
-  }
-  print_heading(settings);
-  for (const char *const *plan = tsr_plan_names(); ok && *plan != NULL; plan++) {
-    bool wanted = settings->plan == NULL || strcmp(settings->plan, *plan) == 0;
-    if (wanted && strcmp(*plan, "nogc") != 0) ok = run_plan(settings, *plan, &first);
-  }
-  if (settings->json) printf("\n]}\n");
+  struct run run = {.settings = settings, .first = true};
+  bool ok = graph_each_collecting_plan(settings->plan, run_plan, &run);
+  if (settings->json && !run.first) printf("\n]}\n");
   return ok;
 }
 
@@ -398,13 +397,7 @@ int bench_weak(int argc, char **argv) {
       {"--threads", BENCH_NUMBER, &settings.threads, "threads that collect; default 1"},
       {"--json", BENCH_FLAG, &settings.json, "one JSON object instead of tables"},
   };
-  switch (bench_parse(argc, argv, options, sizeof options / sizeof *options)) {
-  case BENCH_HELP_SHOWN:
-    return 0;
-  case BENCH_REFUSED:
-    return 2;
-  case BENCH_RUN:
-    break;
-  }
+  int status = bench_parse(argc, argv, options, sizeof options / sizeof *options);
+  if (status != BENCH_RUN) return status;
   return run_all(&settings) ? 0 : 1;
 }

@@ -3,8 +3,8 @@
  * that may not move stay and are marked.
  *
  * At its worst moment, when everything survives, a collection holds from-space and to-space at once,
- * and to-space may need a little more blocks, since objects pack in another order. The footprint counts
- * both. Keeping blocks in place (core/space/copy.h) is for what the margin does not cover: it is
+ * and to-space may need a little more blocks, since objects pack in another order and those whose identity hash was
+ * asked for grow. The footprint counts both. Keeping blocks in place (core/space/copy.h) is for what the margin does not cover: it is
  * sound, but it frees little, because the last survivors lie scattered over many blocks.
  */
 #include "barriers/barriers.h"
@@ -19,7 +19,8 @@
 static size_t semispace_footprint_blocks(const tsr_heap *heap, size_t default_blocks,
                                          size_t staying_blocks) {
   size_t from = copy_space_blocks(&heap->spaces->copy) + default_blocks;
-  size_t to = from + from / SEMISPACE_MARGIN_SHARE + SEMISPACE_MARGIN_BLOCKS;
+  size_t copied = from + copy_space_growth_blocks(&heap->spaces->copy);
+  size_t to = copied + copied / SEMISPACE_MARGIN_SHARE + SEMISPACE_MARGIN_BLOCKS;
   return from + to + spaces_marked_blocks(heap) + staying_blocks;
 }
 
@@ -53,7 +54,12 @@ OS_NEVER_INLINE bool semispace_visit_key(struct worker *worker, tsr_ref object, 
     header_store_shared(object, claimed);
     now = copy_evacuate(&worker->targets, heap->blocks.base, object, header, 0, shared);
   }
-  if (now == object) header_store_shared(home, header_with_forward_bits(header, GC_STAYS));
+  if (now == object) {
+    header_store_shared(home, header_with_forward_bits(header, GC_STAYS));
+  } else {
+    /* The copy's may differ in the bits of the identity hash. */
+    header_store_shared(home, header_with_forward_bits(header_load(now), GC_CLAIMED));
+  }
   header_store_shared(now, displaced);
   worker_enqueue(worker, now);
   *result = now;

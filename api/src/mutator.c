@@ -67,7 +67,7 @@ void tsr_heap_facts(const tsr_heap *heap, tsr_facts *facts) {
                        .cursor_offset = (uint32_t)offsetof(tsr_bump_pointer, cursor),
                        .limit_offset = (uint32_t)offsetof(tsr_bump_pointer, limit),
                        .moves_objects = heap->plan->moves_objects,
-                       .uses_barrier = barrier->arms_objects,
+                       .uses_barrier = barrier->arms_objects || heap->watched != NULL,
                        .large_born_armed = barrier->large_born_armed,
                        .barrier_preserves = OS_HAS_PRESERVING_CALL,
                        .alloc_entry = tsr_alloc_slow,
@@ -80,11 +80,14 @@ void tsr_heap_facts(const tsr_heap *heap, tsr_facts *facts) {
 /* ---- safepoints -------------------------------------------------------------------------------------------------- */
 
 void tsr_safepoint_slow(tsr_mutator *mutator) {
+  no_alloc_check(mutator, "a safepoint that has to stop");
+  mutator_check_thread(mutator, "a safepoint");
   safepoint_park(mutator);
 }
 
 void tsr_enter_native(tsr_mutator *mutator) {
   tsr_error error;
+  mutator_check_thread(mutator, "tsr_enter_native");
   if (safepoint_enter_native(mutator, &error) != TSR_OK) {
     heap_report(mutator->heap, mutator, &error);
   }
@@ -92,12 +95,18 @@ void tsr_enter_native(tsr_mutator *mutator) {
 
 void tsr_leave_native(tsr_mutator *mutator) {
   tsr_error error;
-  if (safepoint_leave_native(mutator, &error) != TSR_OK) {
+  if (safepoint_leave_native(mutator, &error) == TSR_OK) {
+    mutator_take_over(mutator->private_part);
+  } else {
     heap_report(mutator->heap, mutator, &error);
   }
 }
 
 /* ---- fork -------------------------------------------------------------------------------------------------------- */
+
+tsr_status tsr_freeze(tsr_mutator *mutator, tsr_error *error) {
+  return collection_freeze(mutator, error);
+}
 
 tsr_status tsr_fork_prepare(tsr_mutator *mutator, tsr_error *error) {
   return fork_prepare(mutator, error);

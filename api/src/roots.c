@@ -8,6 +8,7 @@
 #include "core/trace/pins.h"
 
 tsr_slot *tsr_local_slow(tsr_mutator *mutator, uint64_t word) {
+  mutator_check_thread(mutator, "a local handle");
   if (locals_extend(mutator)) return tsr_local(mutator, word);
   tsr_heap *heap = mutator->heap;
   tsr_oom oom = {.kind = TSR_OOM_HEAP,

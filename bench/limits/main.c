@@ -115,13 +115,7 @@ int main(int argc, char **argv) {
       {"--huge-pages", BENCH_FLAG, &settings.huge_pages, "ask the system for huge pages"},
       {"--fresh", BENCH_FLAG, &settings.fresh, "copies are the first to touch to-space"},
   };
-  switch (bench_parse(argc, argv, options, sizeof options / sizeof *options)) {
-  case BENCH_HELP_SHOWN:
-    return 0;
-  case BENCH_REFUSED:
-    return 2;
-  case BENCH_RUN:
-    break;
-  }
+  int status = bench_parse(argc, argv, options, sizeof options / sizeof *options);
+  if (status != BENCH_RUN) return status;
   return run_all(&settings) ? 0 : 1;
 }

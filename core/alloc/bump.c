@@ -1,7 +1,7 @@
 /*
  * The bump allocator.
  */
-#include "core/alloc/bump.h"
+#include "core/alloc/reservation.h"
 
 #include "core/object/walk.h"
 #include "core/os/error.h"
@@ -33,6 +33,17 @@ void bump_close(struct tsr_mutator_private *own) {
                   own->cached_capacity * sizeof *own->cached);
   segment_release(account, MEMORY_MUTATORS, own->buffers,
                   own->buffer_capacity * sizeof *own->buffers);
+  segment_release(account, MEMORY_MUTATORS, own->reserved,
+                  own->reserved_capacity * sizeof *own->reserved);
+}
+
+/* Those of the mutator's own, by placement, and behind them those that the VM registered. */
+static uint32_t bump_slots(const struct tsr_mutator_private *own) {
+  return (uint32_t)TSR_BUMP_POINTERS + own->cached_count;
+}
+
+static bump_slot *bump_slot_at(struct tsr_mutator_private *own, uint32_t i) {
+  return i < TSR_BUMP_POINTERS ? &own->pairs[i] : &own->cached[i - TSR_BUMP_POINTERS];
 }
 
 static uint32_t bump_find_cached(const struct tsr_mutator_private *own,
@@ -45,11 +56,9 @@ static uint32_t bump_find_cached(const struct tsr_mutator_private *own,
 
 bump_slot *bump_slot_of(tsr_mutator *mutator, tsr_bump_pointer *pair) {
   struct tsr_mutator_private *own = mutator->private_part;
-  for (size_t i = 0; i < TSR_BUMP_POINTERS; i++) {
-    if (own->pairs[i].pair == pair) return &own->pairs[i];
+  for (uint32_t i = 0; i < bump_slots(own); i++) {
+    if (bump_slot_at(own, i)->pair == pair) return bump_slot_at(own, i);
   }
-  uint32_t i = bump_find_cached(own, pair);
-  if (i < own->cached_count) return &own->cached[i];
   own->foreign = (bump_slot){.pair = pair, .arena = bump_default_arena(mutator->heap)};
   return &own->foreign;
 }
@@ -144,17 +153,31 @@ static size_t bump_buffer_bytes(const tsr_heap *heap) {
   return bytes & ~(heap->object_align - 1);
 }
 
-bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
-               memory_allowance allowance, bump_buffer *taken) {
+bool bump_take_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least, size_t preferred,
+                      memory_allowance allowance, bump_buffer *taken) {
   tsr_heap *heap = mutator->heap;
-  size_t least = a->bytes + (a->align - heap->object_align);
-  size_t preferred = bump_buffer_bytes(heap);
   bool found = slot->arena == NULL
                    ? bump_blocks_take(&heap->spaces->copy.to, least, preferred, allowance, taken)
                    : arena_take(slot->arena, least, preferred, allowance, taken);
   if (!found) return false;
   mutator->private_part->stress_bytes += taken->end - taken->start;
   return true;
+}
+
+bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
+               memory_allowance allowance, bump_buffer *taken) {
+  const tsr_heap *heap = mutator->heap;
+  size_t least = a->bytes + (a->align - heap->object_align);
+  return bump_take_buffer(mutator, slot, least, bump_buffer_bytes(heap), allowance, taken);
+}
+
+void bump_give_back(tsr_mutator *mutator, const bump_slot *slot, bump_buffer taken) {
+  os_atomic_add_full(&mutator->heap->bytes_allocated, taken.start - taken.end);
+  if (slot->arena == NULL) {
+    bump_blocks_give_back(&mutator->heap->spaces->copy.to, taken);
+  } else {
+    arena_trim(slot->arena, &taken, taken.start);
+  }
 }
 
 /* Empties a pair; its buffer can be walked. Where an object's header is destroyed, returns that, and keeps
@@ -201,7 +224,8 @@ uintptr_t bump_install(tsr_mutator *mutator, bump_slot *slot, bump_buffer taken,
   if (heap->verifies) bump_remember(mutator, taken);
   uintptr_t result = bump_allocate(mutator, slot, a);
   TSR_CHECK(result != 0, "a buffer taken for an allocation has room for it");
-  if (heap->options.values.stress == 1) bump_leave_nothing(heap, slot);
+  bool reserves = mutator->private_part->reserves; /* which a collection is not to touch */
+  if (heap->options.values.stress == 1 && !reserves) bump_leave_nothing(heap, slot);
   return result;
 }
 
@@ -212,12 +236,10 @@ static void bump_revoke(tsr_mutator *mutator, bump_slot *slot) {
 }
 
 const tsr_bump_pointer *bump_stale_pair(const tsr_mutator *mutator) {
-  const struct tsr_mutator_private *own = mutator->private_part;
-  for (size_t i = 0; i < TSR_BUMP_POINTERS; i++) {
-    if (bump_is_stale(mutator, &own->pairs[i])) return own->pairs[i].pair;
-  }
-  for (uint32_t i = 0; i < own->cached_count; i++) {
-    if (bump_is_stale(mutator, &own->cached[i])) return own->cached[i].pair;
+  struct tsr_mutator_private *own = mutator->private_part;
+  for (uint32_t i = 0; i < bump_slots(own); i++) {
+    const bump_slot *slot = bump_slot_at(own, i);
+    if (bump_is_stale(mutator, slot)) return slot->pair;
   }
   return NULL;
 }
@@ -225,10 +247,10 @@ const tsr_bump_pointer *bump_stale_pair(const tsr_mutator *mutator) {
 void bump_revoke_all(tsr_mutator *mutator) {
   struct tsr_mutator_private *own = mutator->private_part;
   own->unwalkable = 0;
-  for (size_t i = 0; i < TSR_BUMP_POINTERS; i++)
-    bump_revoke(mutator, &own->pairs[i]);
-  for (uint32_t i = 0; i < own->cached_count; i++)
-    bump_revoke(mutator, &own->cached[i]);
+  bump_put_back(mutator);
+  reservation_end(mutator);
+  for (uint32_t i = 0; i < bump_slots(own); i++)
+    bump_revoke(mutator, bump_slot_at(own, i));
   own->buffer_count = 0;
   own->buffers_lost = false;
 }
@@ -236,6 +258,33 @@ void bump_revoke_all(tsr_mutator *mutator) {
 void bump_check_revoked(const tsr_mutator *mutator) {
   bump_check_walkable(mutator->heap, mutator->private_part->unwalkable);
 }
+
+/* ---- no-allocation sections --------------------------------------------------------------------- */
+
+static void bump_slot_set_aside(bump_slot *slot) {
+  slot->aside = *slot->pair;
+  *slot->pair = (tsr_bump_pointer){0, 0};
+}
+
+static void bump_slot_put_back(bump_slot *slot) {
+  if (slot->aside.limit == 0) return;
+  *slot->pair = slot->aside;
+  slot->aside = (tsr_bump_pointer){0, 0};
+}
+
+void bump_set_aside(tsr_mutator *mutator) {
+  struct tsr_mutator_private *own = mutator->private_part;
+  for (uint32_t i = 0; i < bump_slots(own); i++)
+    bump_slot_set_aside(bump_slot_at(own, i));
+}
+
+void bump_put_back(tsr_mutator *mutator) {
+  struct tsr_mutator_private *own = mutator->private_part;
+  for (uint32_t i = 0; i < bump_slots(own); i++)
+    bump_slot_put_back(bump_slot_at(own, i));
+}
+
+/* ---- trimming ------------------------------------------------------------------------------------- */
 
 static bool bump_cut_slot(bump_slot *slot, uintptr_t old_end, uintptr_t end) {
   if (slot->pair->cursor != old_end || end < slot->buffer.start || old_end > slot->buffer.end) {
@@ -247,11 +296,8 @@ static bool bump_cut_slot(bump_slot *slot, uintptr_t old_end, uintptr_t end) {
 
 bool bump_cut_last(tsr_mutator *mutator, uintptr_t old_end, uintptr_t end) {
   struct tsr_mutator_private *own = mutator->private_part;
-  for (size_t i = 0; i < TSR_BUMP_POINTERS; i++) {
-    if (bump_cut_slot(&own->pairs[i], old_end, end)) return true;
-  }
-  for (uint32_t i = 0; i < own->cached_count; i++) {
-    if (bump_cut_slot(&own->cached[i], old_end, end)) return true;
+  for (uint32_t i = 0; i < bump_slots(own); i++) {
+    if (bump_cut_slot(bump_slot_at(own, i), old_end, end)) return true;
   }
   return false;
 }
@@ -298,6 +344,7 @@ tsr_status bump_unregister(tsr_mutator *mutator, tsr_bump_pointer *pair, tsr_err
     return error_set(error, TSR_INVALID_ARGUMENT,
                      "the bump pair at %p is not registered with this mutator", (void *)pair);
   }
+  bump_slot_put_back(&own->cached[i]); /* in a no-allocation section */
   bump_revoke(mutator, &own->cached[i]);
   own->cached[i] = own->cached[--own->cached_count];
   return TSR_OK;

@@ -31,6 +31,11 @@ uintptr_t bump_allocate(tsr_mutator *mutator, bump_slot *slot, const allocation 
    collection, or there is no memory. */
 bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
                memory_allowance allowance, bump_buffer *taken);
+/* The same for a buffer of `preferred` bytes, at least `least`. */
+bool bump_take_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least, size_t preferred,
+                      memory_allowance allowance, bump_buffer *taken);
+/* Gives back a whole block that was taken for the slot and not installed. */
+void bump_give_back(tsr_mutator *mutator, const bump_slot *slot, bump_buffer taken);
 
 /* Retires what is left in the pair, makes the buffer its own, and serves the allocation from it. */
 uintptr_t bump_install(tsr_mutator *mutator, bump_slot *slot, bump_buffer taken,
@@ -43,6 +48,10 @@ const tsr_bump_pointer *bump_stale_pair(const tsr_mutator *mutator);
 void bump_revoke_all(tsr_mutator *mutator);
 /* Fatal where a buffer could not be walked then. The verifier, which comes in between, says more. */
 void bump_check_revoked(const tsr_mutator *mutator);
+
+/* Empties every pair that Tessera knows for the time of a no-allocation section; and gives each what it held. */
+void bump_set_aside(tsr_mutator *mutator);
+void bump_put_back(tsr_mutator *mutator);
 
 /* If the object is the last in one of the mutator's buffers, ends it at `end` and returns true. */
 bool bump_cut_last(tsr_mutator *mutator, uintptr_t old_end, uintptr_t end);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/alloc/bump.h"
+#include "core/object/identity.h"
 #include "core/object/walk.h"
 #include "core/os/error.h"
 #include "core/space/seal.h"
@@ -36,8 +37,9 @@ tsr_status object_check(const tsr_mutator *mutator, tsr_ref object, const char *
   tsr_status status = mutator_check_managed(mutator, function, error);
   if (status != TSR_OK) return status;
   size_t room = object_room(heap, object);
-  bool begins = room != 0 && header_load(object) != 0;
-  *bytes = begins ? object_walk_bytes_within(heap, object, room) : 0;
+  /* Another thread may be asking for its identity hash. */
+  uint64_t header = room == 0 ? 0 : header_load_shared(object);
+  *bytes = header != 0 ? object_walk_bytes_by(heap, object, header, room) : 0;
   if (*bytes != 0) return TSR_OK;
   return error_set(error, TSR_INVALID_ARGUMENT, "%s: %p is no object of this heap", function,
                    (void *)object);
@@ -45,10 +47,14 @@ tsr_status object_check(const tsr_mutator *mutator, tsr_ref object, const char *
 
 /* ---- shrinking --------------------------------------------------------------------------------------- */
 
+/* Sizes are whole: with what is appended, which moves to the new end. */
 static void object_cut(tsr_mutator *mutator, tsr_ref object, enum block_space space,
                        size_t old_bytes, size_t bytes) {
   tsr_heap *heap = mutator->heap;
   uintptr_t tail = (uintptr_t)object + bytes;
+  if (layout_hash_bytes(heap, header_load(object)) != 0) {
+    *identity_word(heap, object, bytes) = *identity_word(heap, object, old_bytes);
+  }
   if (space == BLOCK_LARGE) {
     large_space_shrink(&heap->spaces->large, object, bytes);
     return;
@@ -73,6 +79,8 @@ tsr_status object_shrink(tsr_mutator *mutator, tsr_ref object, size_t new_bytes,
   tsr_status status = object_check(mutator, object, "tsr_shrink", &bytes, error);
   if (status != TSR_OK) return status;
   size_t least = object_least_bytes(heap, object);
+  size_t appended = layout_hash_bytes(heap, header_load(object));
+  bytes -= appended;
   if (new_bytes > bytes || new_bytes < least || (new_bytes & (heap->object_align - 1)) != 0) {
     return error_set(
         error, TSR_INVALID_ARGUMENT,
@@ -83,7 +91,10 @@ tsr_status object_shrink(tsr_mutator *mutator, tsr_ref object, size_t new_bytes,
   if (seal_is_closed(heap, object)) {
     return error_set(error, TSR_BUSY, "tsr_shrink: the object at %p is sealed", (void *)object);
   }
-  if (new_bytes < bytes) object_cut(mutator, object, object_space(heap, object), bytes, new_bytes);
+  if (new_bytes < bytes) {
+    enum block_space space = object_space(heap, object);
+    object_cut(mutator, object, space, bytes + appended, new_bytes + appended);
+  }
   return TSR_OK;
 }
 

@@ -5,10 +5,12 @@
 
 #include "core/alloc/bump.h"
 #include "core/collect/collector.h"
+#include "core/collect/memory_requests.h"
 #include "core/object/reference.h"
 #include "core/os/error.h"
 #include "core/os/machine.h"
 #include "core/trace/finalizers.h"
+#include "core/trace/identities.h"
 #include "core/trace/pins.h"
 #include "core/trace/weak.h"
 #include "core/trace/weak_tables.h"
@@ -21,22 +23,13 @@
 #define COLLECTOR_STACK_MOST  ((size_t)256 << 10)
 #define COLLECTOR_STACK_SHARE 64
 
-static bool collector_open_stack(tsr_heap *heap, os_stack *stack) {
+static bool collector_open_stack(tsr_heap *heap, struct collector *collector) {
   size_t page = os_page_bytes();
   size_t bytes = (size_t)heap->options.values.heap_max / COLLECTOR_STACK_SHARE / page * page;
   if (bytes < COLLECTOR_STACK_LEAST) bytes = COLLECTOR_STACK_LEAST;
   if (bytes > COLLECTOR_STACK_MOST) bytes = COLLECTOR_STACK_MOST;
-  if (!os_stack_create(stack, bytes)) return false;
-  if (memory_charge(&heap->account, MEMORY_INSTANCE, os_stack_bytes(stack), MEMORY_WITHIN_LIMIT)) {
-    return true;
-  }
-  os_stack_destroy(stack);
-  return false;
-}
-
-static void collector_close_stack(tsr_heap *heap, os_stack *stack) {
-  memory_discharge(&heap->account, MEMORY_INSTANCE, os_stack_bytes(stack));
-  os_stack_destroy(stack);
+  return memory_stack_create(&collector->stack, &collector->stack_mapping, &heap->account,
+                             MEMORY_INSTANCE, "collector's stack", bytes);
 }
 
 tsr_status collector_open(tsr_heap *heap, tsr_error *error) {
@@ -45,7 +38,7 @@ tsr_status collector_open(tsr_heap *heap, tsr_error *error) {
   if (!os_mutex_create(&collector->lock)) goto no_lock;
   if (!os_condition_create(&collector->stopped)) goto no_stopped;
   if (!os_condition_create(&collector->resumed)) goto no_resumed;
-  if (!collector_open_stack(heap, &collector->stack)) goto no_stack;
+  if (!collector_open_stack(heap, collector)) goto no_stack;
   heap->collector = collector;
   return TSR_OK;
 
@@ -63,7 +56,7 @@ no_memory:
 
 void collector_close(tsr_heap *heap) {
   struct collector *collector = heap->collector;
-  collector_close_stack(heap, &collector->stack);
+  memory_stack_destroy(&collector->stack, &collector->stack_mapping);
   os_condition_destroy(&collector->resumed);
   os_condition_destroy(&collector->stopped);
   os_mutex_destroy(&collector->lock);
@@ -88,8 +81,9 @@ static collection_outcome world_claim(tsr_mutator *self, bool to_collect) {
   struct collector *collector = self->heap->collector;
   collection_outcome outcome = COLLECTION_RAN;
   os_mutex_lock(&collector->lock);
-  /* Collections without a pause between them would keep binders out for ever. */
-  while (collector->binders > 0 && collector->claims == 0) {
+  /* Collections without a pause between them would keep binders out for ever. Who waits here may not be waited for: once
+     the world is claimed this mutator stops for that. */
+  while (collector->binders > 0 && !collector->in_progress) {
     os_condition_wait(&collector->resumed, &collector->lock);
   }
   if (to_collect && collector->disabled > 0) {
@@ -139,6 +133,7 @@ static void collection_visit_roots(tsr_heap *heap, tsr_visitor *visitor) {
    arena; whoever looks at objects that nobody reached does. */
 static void collection_revoke_pairs(const tsr_heap *heap) {
   for (struct tsr_mutator_private *m = heap->collector->mutators; m != NULL; m = m->next) {
+    no_alloc_check(m->mutator, "a stop"); /* by a VM's own means; Tessera's have met it */
     bump_revoke_all(m->mutator);
   }
   if (!heap->verifies) return;
@@ -237,6 +232,7 @@ static size_t collection_release(tsr_heap *heap) {
     tsr_visitor visitor = {.visit = collection_update_slots, .context = &heap->team->first};
     collection_visit_roots(heap, &visitor);
     weak_visit(heap, &visitor);
+    identities_forward(heap);
   }
   weak_forward(heap);
   heap->phase = "release";
@@ -299,10 +295,22 @@ static void collection_measure(tsr_heap *heap, tsr_collection *record) {
 typedef struct collection_run_state {
   tsr_heap *heap;
   uint64_t begin_ns; /* of the pause */
+  uint64_t apart_ns; /* of it, what verifying took before the collection */
   tsr_collection record;
   void (*before_resume)(void *context);
   void *context;
 } collection_run_state;
+
+static void collection_resize(const collection_run_state *run) {
+  tsr_heap *heap = run->heap;
+  const char *cause = run->record.cause;
+  sizing_pause pause = {.for_allocation =
+                            heap->emergency || strcmp(cause, COLLECTION_ALLOCATION) == 0,
+                        .for_external = strcmp(cause, COLLECTION_EXTERNAL) == 0,
+                        .begin_ns = run->begin_ns,
+                        .apart_ns = run->apart_ns};
+  heap_resize(heap, &pause);
+}
 
 /* The work of a collection, world stopped, on the collector's stack. */
 static void collection_carry_out(void *context) {
@@ -313,11 +321,13 @@ static void collection_carry_out(void *context) {
   uint64_t begin_cpu_ns = os_thread_cpu_ns();
   record->before_bytes = collection_used_bytes(heap);
   collection_revoke_pairs(heap);
+  uint64_t apart_from_ns = os_clock_ns();
   collection_check(heap, "before the collection");
+  run->apart_ns = os_clock_ns() - apart_from_ns;
   collection_check_revoked(collector);
   collection_measure(heap, record);
-  block_map_end_collection(&heap->blocks);
-  heap_resize(heap);
+  spaces_return_memory(heap);
+  collection_resize(run);
   team_disperse(heap->team);
   collection_check(heap, "after the collection");
 
@@ -327,10 +337,12 @@ static void collection_carry_out(void *context) {
   record->committed_bytes = os_atomic_load(&heap->account.total.bytes);
   record->workers = heap->team->active;
   if (run->before_resume != NULL) run->before_resume(run->context);
+  memory_requests_end_collection(heap);
   record->pause_cpu_ns = collection_cpu_ns(heap->team) - begin_cpu_ns;
   record->pause_ns = os_clock_ns() - run->begin_ns;
   if (heap->binding->collection_ended != NULL) heap->binding->collection_ended(heap->vm, record);
   report_collection(heap, record);
+  heap_resume_clock(heap);
 }
 
 collection_outcome collection_run(tsr_mutator *self, const char *cause,
@@ -385,29 +397,36 @@ static uint64_t collections_started(struct collector *collector) {
   return started;
 }
 
-tsr_status collection_request(tsr_mutator *self, tsr_error *error) {
-  tsr_heap *heap = self->heap;
-  if (!heap->plan->collects) {
-    return error_set(error, TSR_UNSUPPORTED, "plan %s never collects", heap->plan->name);
-  }
-  tsr_status status = mutator_check_managed(self, "tsr_collect", error);
+/* For `function`: collects by itself, or waits for a collection that began after the call where there is nothing to do
+   before the resume. */
+static tsr_status collection_make(tsr_mutator *self, const char *function, const char *cause,
+                                  void (*before_resume)(void *context), void *context,
+                                  tsr_error *error) {
+  struct collector *collector = self->heap->collector;
+  tsr_status status = mutator_check_stoppable(self, function, error);
   if (status != TSR_OK) return status;
-  uint64_t seen = collections_started(heap->collector);
+  uint64_t seen = collections_started(collector);
   do {
-    collection_outcome outcome = collection_run(self, "request", NULL, NULL);
+    collection_outcome outcome = collection_run(self, cause, before_resume, context);
     if (outcome == COLLECTION_RAN) return TSR_OK;
     if (outcome == COLLECTION_DISABLED) {
       return error_set(error, TSR_BUSY, "collection is disabled; tsr_collection_enable() first");
     }
-  } while (!collection_came_after(heap->collector, seen));
+  } while (before_resume != NULL || !collection_came_after(collector, seen));
   return TSR_OK;
+}
+
+tsr_status collection_request(tsr_mutator *self, tsr_error *error) {
+  const struct plan *plan = self->heap->plan;
+  if (plan->collects) return collection_make(self, "tsr_collect", "request", NULL, NULL, error);
+  return error_set(error, TSR_UNSUPPORTED, "plan %s never collects", plan->name);
 }
 
 /* ---- the world stopped for something else ----------------------------------------------------------- */
 
 tsr_status world_stop(tsr_mutator *self, const char *function, tsr_error *error) {
   tsr_heap *heap = self->heap;
-  tsr_status status = mutator_check_managed(self, function, error);
+  tsr_status status = mutator_check_stoppable(self, function, error);
   if (status != TSR_OK) return status;
   if ((heap->binding->does & TSR_DOES_SAFEPOINTS) == 0 &&
       os_atomic_load(&heap->bound_mutators) > 1) {
@@ -439,6 +458,39 @@ tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback,
   spaces_enumerate(self->heap, callback, context);
   world_yield(self);
   return TSR_OK;
+}
+
+/* ---- freezing -------------------------------------------------------------------------------------- */
+
+typedef struct freezing {
+  tsr_heap *heap;
+  bool succeeded;
+} freezing;
+
+static void collection_freeze_live(void *context) {
+  freezing *f = context;
+  f->succeeded = spaces_freeze(f->heap);
+}
+
+/* Under a plan that does not collect what is there is frozen, live or not. */
+static tsr_status world_freeze(tsr_mutator *self, freezing *f, tsr_error *error) {
+  tsr_status status = world_stop(self, "tsr_freeze", error);
+  if (status != TSR_OK) return status;
+  world_revoke_pairs(self->heap, NULL);
+  collection_freeze_live(f);
+  world_yield(self);
+  return TSR_OK;
+}
+
+tsr_status collection_freeze(tsr_mutator *self, tsr_error *error) {
+  freezing f = {.heap = self->heap};
+  tsr_status status =
+      self->heap->plan->collects
+          ? collection_make(self, "tsr_freeze", "freeze", collection_freeze_live, &f, error)
+          : world_freeze(self, &f, error);
+  if (status != TSR_OK || f.succeeded) return status;
+  return error_set(error, TSR_OUT_OF_MEMORY,
+                   "tsr_freeze: the heap's maximum leaves no room for the tables of frozen blocks");
 }
 
 /* Whether no pair of any mutator is stale. */

@@ -8,7 +8,6 @@
 #define CORE_COLLECT_COLLECTOR_H
 
 #include "core/alloc/mutator.h"
-#include "core/os/stack.h"
 #include "core/report/report.h"
 #include "core/trace/roots.h"
 #include "core/trace/team.h"
@@ -30,10 +29,14 @@ struct collector {
   uint64_t started, finished; /* collections */
 
   os_stack stack; /* what the collecting thread runs on meanwhile */
+  memory_mapping stack_mapping;
 };
 
-/* The cause of a collection that is the last before an allocation fails. */
-#define COLLECTION_EMERGENCY "emergency"
+/* Causes: an allocation could not be served; nor could it after that, and this is the last collection
+   before it fails; external memory outgrew its room. */
+#define COLLECTION_ALLOCATION "allocation"
+#define COLLECTION_EMERGENCY  "emergency"
+#define COLLECTION_EXTERNAL   "external"
 
 /* Builds heap->collector. */
 tsr_status collector_open(tsr_heap *heap, tsr_error *error);
@@ -71,6 +74,8 @@ typedef enum collection_outcome {
 collection_outcome collection_run(tsr_mutator *self, const char *cause,
                                   void (*before_resume)(void *context), void *context);
 tsr_status collection_request(tsr_mutator *self, tsr_error *error);
+/* Collects, where the plan does, and freezes what is live. */
+tsr_status collection_freeze(tsr_mutator *self, tsr_error *error);
 /* Stops the world, walks the heap, and resumes. */
 tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context,
                                 tsr_error *error);

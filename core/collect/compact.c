@@ -192,7 +192,8 @@ static void compact_slide_part(struct worker *worker, void *context) {
 size_t compact_slide(tsr_heap *heap) {
   struct team *team = heap->team;
   /* The queues are empty: their memory serves as shadow blocks. */
-  slide_begin(&heap->spaces->slide, team->queues.base, team->queues.committed_bytes, team->active);
+  slide_begin(&heap->spaces->slide, team->queues.base, memory_table_committed(&team->queues),
+              team->active);
   team_run(team, compact_slide_part, NULL);
   compaction_finish(&heap->spaces->compaction);
   return heap->spaces->compaction.live_bytes;

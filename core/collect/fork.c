@@ -7,16 +7,26 @@
  * touch, the storage of threads that it does not have, it need not touch [design: fork].
  */
 #include "core/collect/collector.h"
+#include "core/collect/low_memory.h"
+#include "core/collect/memory_requests.h"
+#include "core/heap/hold.h"
 #include "core/object/layout.h"
 #include "core/os/error.h"
+#include "core/trace/fibres.h"
 #include "core/trace/finalizers.h"
+#include "core/trace/identities.h"
 #include "core/trace/pins.h"
 #include "core/trace/weak_tables.h"
 
 static void fork_locks(tsr_heap *heap, os_fork_stage stage) {
   os_mutex_fork(&heap->collector->lock, stage);
+  low_memory_fork(heap, stage);
+  memory_requests_fork(heap, stage);
+  hold_fork(heap, stage);
   roots_fork(heap, stage);
+  fibres_fork(heap, stage);
   pins_fork(heap, stage);
+  identities_fork(heap, stage);
   finalizers_fork(heap, stage);
   weak_tables_fork(heap, stage);
   team_fork(heap, stage);
@@ -68,6 +78,7 @@ tsr_status fork_child(tsr_mutator *self, tsr_error *error) {
   team_forget_threads(self->heap);
   os_stack_forget_thread(&collector->stack);
   report_forget_threads(self->heap);
+  memory_requests_forget_waiters(self->heap);
   os_condition_forget_waiters(&collector->stopped);
   os_condition_forget_waiters(&collector->resumed);
   fork_locks(self->heap, OS_FORK_AFTER);

@@ -6,11 +6,15 @@
 #include <stdlib.h>
 
 #include "core/collect/collector.h"
+#include "core/collect/low_memory.h"
+#include "core/collect/memory_requests.h"
 #include "core/object/layout.h"
 #include "core/object/reference.h"
 #include "core/os/error.h"
 #include "core/os/machine.h"
+#include "core/trace/fibres.h"
 #include "core/trace/finalizers.h"
+#include "core/trace/identities.h"
 #include "core/trace/pins.h"
 #include "core/trace/weak_tables.h"
 #include "core/verify/verify.h"
@@ -35,11 +39,15 @@ static const instance_room instance_rooms[] = {{heap_open, heap_close},
                                                {layout_table_open, layout_table_close},
                                                {spaces_open, spaces_close},
                                                {roots_open, roots_close},
+                                               {fibres_open, fibres_close},
                                                {pins_open, pins_close},
+                                               {identities_open, identities_close},
                                                {finalizers_open, finalizers_close},
                                                {weak_tables_open, weak_tables_close},
                                                {team_open, team_close},
                                                {collector_open, collector_close},
+                                               {memory_requests_open, memory_requests_close},
+                                               {low_memory_open, low_memory_close},
                                                {verifier_open, verifier_close},
                                                {instance_check_maximum, NULL},
                                                {report_open, report_close}};

@@ -6,6 +6,7 @@
 #include "core/alloc/bump.h"
 #include "core/collect/collector.h"
 #include "core/os/error.h"
+#include "core/trace/fibres.h"
 
 /* ---- bind -------------------------------------------------------------------------------------------- */
 
@@ -61,6 +62,8 @@ tsr_mutator *mutator_bind(tsr_heap *heap, tsr_mutator *storage, void *vm_thread,
   if (own == NULL) goto no_memory;
   own->heap = heap;
   own->owned = owned;
+  os_thread_identify(&own->thread);
+  mutator_take_over(own);
   if (owned) {
     storage = segment_request(account, MEMORY_MUTATORS, sizeof *storage);
     if (storage == NULL) goto no_storage;
@@ -106,7 +109,7 @@ static void mutator_leave(tsr_mutator *mutator) {
 /* Frees what belongs to Tessera; touches no storage of the VM's. */
 static void mutator_free(struct tsr_mutator_private *own) {
   memory_account *account = &own->heap->account;
-  locals_free(own);
+  locals_free(own->heap, own->locals);
   bump_close(own);
   if (own->owned) {
     segment_release(account, MEMORY_MUTATORS, own->mutator, sizeof *own->mutator);
@@ -119,20 +122,29 @@ void mutators_forget_others(tsr_mutator *self) {
   struct tsr_mutator_private *m = collector->mutators;
   while (m != NULL) {
     struct tsr_mutator_private *next = m->next;
-    if (m->mutator != self) mutator_free(m);
+    if (m->mutator != self) {
+      fibre_leave_behind(m);
+      mutator_free(m);
+    }
     m = next;
   }
   self->private_part->next = NULL;
+  os_thread_identify(&self->private_part->thread); /* the system counts it anew */
   collector->mutators = self->private_part;
   os_atomic_store(&self->heap->bound_mutators, 1);
 }
 
 tsr_status mutator_unbind(tsr_mutator *mutator, tsr_error *error) {
+  struct tsr_mutator_private *own = mutator->private_part;
+  if (own->fibre != NULL) {
+    return error_set(error, TSR_BUSY,
+                     "the mutator runs the fibre at %p; tsr_fibre_switch() to NULL first",
+                     (void *)own->fibre);
+  }
   if (locals_are_open(mutator)) {
     return error_set(error, TSR_BUSY, "the mutator has open handle scopes; close them first");
   }
-  struct tsr_mutator_private *own = mutator->private_part;
-  tsr_status status = mutator_check_managed(mutator, "tsr_unbind_mutator", error);
+  tsr_status status = mutator_check_stoppable(mutator, "tsr_unbind_mutator", error);
   if (status != TSR_OK) return status;
   mutator_leave(mutator);
   bool owned = own->owned;

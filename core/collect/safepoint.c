@@ -7,8 +7,13 @@
  * and stops: the two stores and the two loads cannot both miss (Dekker). States change to STOPPED and
  * back only under the lock, so a mutator that wakes late stays stopped for the next collection.
  *
+ * A mutator that comes to no safepoint holds up all the others, and nothing would show why. So who has waited
+ * for longer than the option stop_timeout says which threads it waits for, once in a stop, and goes on waiting.
+ *
  * A VM with threads of its own replaces stop, resume and block through its binding.
  */
+#include <inttypes.h>
+
 #include "core/collect/collector.h"
 #include "core/os/error.h"
 
@@ -31,13 +36,64 @@ static void safepoint_set_polls(struct collector *collector, uint32_t value) {
   }
 }
 
+/* Waits until all have stopped. False: that time has come. Under the lock. */
+static bool safepoint_await(struct collector *collector, const tsr_mutator *self, uint64_t end_ns) {
+  bool in_time = true;
+  while (!safepoint_all_stopped(collector, self) && in_time) {
+    in_time = os_condition_wait_until(&collector->stopped, &collector->lock, end_ns);
+  }
+  return in_time;
+}
+
+/* A stop that has waited for too long. */
+typedef struct safepoint_delay {
+  tsr_heap *heap;
+  tsr_mutator *self;
+  uint64_t waited_ns;
+} safepoint_delay;
+
+static void safepoint_report_mutator(const safepoint_delay *delay,
+                                     const struct tsr_mutator_private *late) {
+  tsr_error error;
+  error_set(&error, TSR_BUSY,
+            "thread %" PRIu64 " \"%s\" (vm_thread %p, mutator %p) has not stopped for %" PRIu64
+            " ms, and all others wait: let it call tsr_safepoint(), and tsr_enter_native() before "
+            "what may block",
+            late->thread.id, late->thread.name, late->mutator->vm_thread, (void *)late->mutator,
+            delay->waited_ns / 1000000);
+  heap_report(delay->heap, delay->self, &error);
+}
+
+/* No mutator comes or goes in a stop. */
+static void safepoint_report_late(void *context) {
+  const safepoint_delay *delay = context;
+  struct tsr_mutator_private *m = delay->heap->collector->mutators;
+  for (; m != NULL; m = m->next) {
+    if (m->mutator == delay->self || mutator_state_of(m) != MUTATOR_MANAGED) continue;
+    safepoint_report_mutator(delay, m);
+  }
+}
+
+/* Not under the lock, for a thread that the VM's callback waits for may need it; and on the collector's stack, for
+   the thread's own may be too small to print from. */
+static void safepoint_report_delay(tsr_heap *heap, tsr_mutator *self, uint64_t waited_ns) {
+  struct collector *collector = heap->collector;
+  safepoint_delay delay = {heap, self, waited_ns};
+  os_mutex_unlock(&collector->lock);
+  os_stack_call(&collector->stack, safepoint_report_late, &delay);
+  os_mutex_lock(&collector->lock);
+}
+
 static void safepoint_stop_built_in(tsr_heap *heap, tsr_mutator *self) {
   struct collector *collector = heap->collector;
+  uint64_t timeout_ns = heap->options.values.stop_timeout;
+  uint64_t begin_ns = os_clock_ns();
   os_mutex_lock(&collector->lock);
   collector->stopping = true;
   safepoint_set_polls(collector, 1);
-  while (!safepoint_all_stopped(collector, self)) {
-    os_condition_wait(&collector->stopped, &collector->lock);
+  if (!safepoint_await(collector, self, timeout_ns == 0 ? OS_CLOCK_NEVER : begin_ns + timeout_ns)) {
+    safepoint_report_delay(heap, self, os_clock_ns() - begin_ns);
+    (void)safepoint_await(collector, self, OS_CLOCK_NEVER);
   }
   os_mutex_unlock(&collector->lock);
 }
@@ -96,6 +152,7 @@ void safepoint_block(tsr_mutator *self) {
 
 tsr_status safepoint_enter_native(tsr_mutator *self, tsr_error *error) {
   struct tsr_mutator_private *own = self->private_part;
+  if (own->no_alloc != NULL) return mutator_check_stoppable(self, "tsr_enter_native", error);
   if (!os_atomic_compare_exchange_full(&own->state, MUTATOR_MANAGED, MUTATOR_NATIVE)) {
     return error_set(
         error, TSR_BUSY,

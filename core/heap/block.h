@@ -66,8 +66,9 @@ typedef struct block {
 
   uint32_t run_next, run_previous; /* arena: neighbours in the list of its class of free runs */
   uint16_t longest_run;            /* arena: its longest free run, in granules */
-  uint8_t code_pages;   /* a bit per page whose object holds code; large: bit 0 for the run */
-  uint8_t sealed_pages; /* a bit per page that is sealed; large: bit 0 for the run */
+  uint8_t code_pages;    /* a bit per page whose object holds code; large: bit 0 for the run */
+  uint8_t sealed_pages;  /* a bit per page that is sealed; large: bit 0 for the run */
+  uint8_t refused_pages; /* of these, where a store has come to the write barrier */
 
   /* Each a byte of its own, set by several collecting threads during a trace and cleared after it. */
   uint8_t rescan;  /* a mark-queue entry of this block was dropped: walk it again */

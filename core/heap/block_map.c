@@ -13,8 +13,8 @@
 
 /* Collections that a block stays committed without being used. */
 #define RETURN_AGE        2
-/* Runs shorter than this stay committed: each piece given back costs the process a mapping. */
-#define RETURN_RUN_BLOCKS ((uint32_t)(((size_t)256 << 10) / BLOCK_BYTES))
+/* Runs shorter than this stay committed. */
+#define RETURN_RUN_BLOCKS ((uint32_t)(MEMORY_LONG_RUN_BYTES / BLOCK_BYTES))
 
 static void block_map_check(const block_map *map) {
   TSR_CHECK(block_map_extent(map) <= map->block_count, "the extent lies within the range");
@@ -34,9 +34,11 @@ static size_t block_map_round(size_t bytes, size_t unit) {
 static bool block_map_reserve(block_map *map, size_t max_bytes) {
   size_t least = block_map_round(max_bytes, CHUNK_BYTES);
   for (size_t bytes = 2 * least; bytes >= least; bytes = bytes == least ? 0 : least) {
-    void *base = os_memory_reserve(bytes, CHUNK_BYTES);
-    if (base == NULL) continue;
-    map->base = (uintptr_t)base;
+    if (!memory_mapping_reserve(&map->range, map->account, MEMORY_BLOCKS, "blocks", bytes,
+                                CHUNK_BYTES)) {
+      continue;
+    }
+    map->base = (uintptr_t)map->range.base;
     map->block_count = (uint32_t)(bytes / BLOCK_BYTES);
     return true;
   }
@@ -54,10 +56,11 @@ bool block_map_create(block_map *map, memory_account *account, size_t max_bytes,
   if (step > CHUNK_BYTES) step = CHUNK_BYTES;
   if (guards) step = BLOCK_BYTES;
   map->step_blocks = (uint32_t)(step < BLOCK_BYTES ? 1 : step / BLOCK_BYTES);
-  if (!memory_table_create(&map->spaces, account, MEMORY_BLOCK_TABLES, map->block_count)) {
+  if (!memory_table_create(&map->spaces, account, MEMORY_BLOCK_TABLES, "block spaces",
+                           map->block_count)) {
     goto no_spaces;
   }
-  if (!memory_table_create(&map->blocks, account, MEMORY_BLOCK_TABLES,
+  if (!memory_table_create(&map->blocks, account, MEMORY_BLOCK_TABLES, "block descriptors",
                            map->block_count * sizeof(block))) {
     goto no_blocks;
   }
@@ -66,7 +69,7 @@ bool block_map_create(block_map *map, memory_account *account, size_t max_bytes,
 no_blocks:
   memory_table_destroy(&map->spaces);
 no_spaces:
-  os_memory_release((void *)map->base, (size_t)map->block_count * BLOCK_BYTES);
+  memory_mapping_release(&map->range);
 no_range:
   os_mutex_destroy(&map->lock);
   return false;
@@ -79,7 +82,7 @@ void block_map_destroy(block_map *map) {
   memory_table_destroy(&map->spaces);
   memory_discharge(map->account, MEMORY_BLOCKS,
                    ((size_t)map->free_blocks + map->used_blocks) * BLOCK_BYTES);
-  os_memory_release((void *)map->base, (size_t)map->block_count * BLOCK_BYTES);
+  memory_mapping_release(&map->range);
   os_mutex_destroy(&map->lock);
 }
 
@@ -124,11 +127,10 @@ static bool block_map_commit(block_map *map, uint32_t first, uint32_t count,
 static void block_map_decommit(block_map *map, uint32_t first, uint32_t count) {
   size_t bytes = (size_t)count * BLOCK_BYTES;
   void *start = (void *)block_map_start(map, first);
-  /* Taking access away costs mappings, of which a process has few: only long runs are worth them. */
-  if (count >= RETURN_RUN_BLOCKS || map->guards) {
+  if (map->guards) {
     os_memory_decommit(start, bytes);
   } else {
-    os_memory_discard(start, bytes);
+    memory_return(start, bytes);
   }
   memory_discharge(map->account, MEMORY_BLOCKS, bytes);
   for (uint32_t i = 0; i < count; i++)
@@ -340,6 +342,19 @@ static bool block_map_is_old(const block_map *map, uint32_t index) {
          (uint16_t)(map->collection - block_map_at(map, index)->freed_at) >= RETURN_AGE;
 }
 
+/* The tables end with the last block that is committed. What lies behind is nobody's concern any more: once the range
+   is released, the addresses may serve somebody else. */
+static void block_map_shrink(block_map *map) {
+  uint32_t before = block_map_extent(map);
+  uint32_t extent = before;
+  while (extent > 0 && block_map_state(map, extent - 1) == BLOCK_UNCOMMITTED)
+    extent--;
+  os_memory_allow(block_map_start(map, extent), block_map_start(map, before));
+  os_atomic_store(&map->extent, extent);
+  memory_table_cut(&map->blocks, extent * sizeof(block));
+  memory_table_cut(&map->spaces, extent);
+}
+
 void block_map_end_collection(block_map *map) {
   os_mutex_lock(&map->lock);
   map->collection++;
@@ -353,6 +368,7 @@ void block_map_end_collection(block_map *map) {
       run = 0;
     }
   }
+  if (!map->guards) block_map_shrink(map);
   block_map_check(map);
   os_mutex_unlock(&map->lock);
 }

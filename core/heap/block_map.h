@@ -23,12 +23,14 @@ typedef struct block_map {
   uint32_t step_blocks; /* how many blocks are committed at a time; fixed */
   bool guards;          /* released blocks are inaccessible; fixed */
   memory_account *account;
+  memory_mapping range; /* its owner, who knows the spaces, divides it (core/space/divide.c) */
 
   /* Everything below is written under the lock, or by the collecting threads in a pause. */
   os_mutex lock;
-  os_atomic_word extent; /* blocks below it have table entries; grows only; read without the lock */
-  uint32_t lowest_free;  /* no block below it is free and committed */
-  uint32_t run_cursor;   /* where the search for a run begins; back to 0 at each collection */
+  os_atomic_word
+      extent; /* blocks below it have table entries; shrinks in a pause only; read without the lock */
+  uint32_t lowest_free; /* no block below it is free and committed */
+  uint32_t run_cursor;  /* where the search for a run begins; back to 0 at each collection */
   uint32_t copy_cursor, staying_cursor; /* guards: where the search for a block begins */
   uint32_t collection;                  /* collections so far, the clock of ageing */
   bool system_refused;  /* the last commit was refused by the system, not by the account */
@@ -53,7 +55,7 @@ uint32_t block_map_acquire(block_map *map, uint32_t count, enum block_space spac
 void block_map_release(block_map *map, uint32_t first, uint32_t count);
 
 /* After each collection: gives blocks back to the system that were not used between the last ones,
-   in long runs only. */
+   in long runs only, and the ends of the tables that no block needs. World stopped. */
 void block_map_end_collection(block_map *map);
 
 /* Gives free blocks back until the account has headroom for `bytes`. False: that is not enough. */

@@ -1,9 +1,5 @@
 /*
- * The lower part of a heap instance: its bounds, its account, its blocks, its current size.
- *
- * Sizing is proportional: a collection leaves room for as much again as the heap needs for
- * what is live. The current size counts everything the plan might come to hold at its worst moment
- * (under semispace, from-space and to-space together) plus the metadata held now.
+ * The lower part of a heap instance: its bounds, its account, its blocks. Its current size is in sizing.c.
  */
 #include "core/heap/heap.h"
 
@@ -14,13 +10,14 @@
 #include "core/os/error.h"
 #include "core/os/machine.h"
 
-#define HEAP_GROWTH_FACTOR 2
-
 /* ---- bounds ---------------------------------------------------------------------------------- */
 
 static tsr_status heap_choose_bounds(tsr_heap *heap, tsr_error *error) {
   option_values *values = &heap->options.values;
-  if (values->heap_max == 0) values->heap_max = os_memory_available_bytes() / 2;
+  if (values->heap_max == 0) {
+    values->heap_max =
+        sizing_default_max_bytes(os_memory_available_bytes(), os_memory_group_bytes());
+  }
   if (values->heap_min > values->heap_max) {
     if (heap->options.origin[OPTION_heap_min] != ORIGIN_DEFAULT) {
       return error_set(error, TSR_INVALID_ARGUMENT,
@@ -48,6 +45,7 @@ static tsr_status heap_no_range(const tsr_heap *heap, tsr_error *error) {
 
 tsr_status heap_open(tsr_heap *heap, tsr_error *error) {
   tsr_status status = heap_choose_bounds(heap, error);
+  if (status == TSR_OK) status = sizing_open(heap, error);
   if (status != TSR_OK) return status;
   const option_values *values = &heap->options.values;
   heap->verifies = values->verify != 0;
@@ -68,16 +66,17 @@ tsr_status heap_open(tsr_heap *heap, tsr_error *error) {
     block_map_destroy(&heap->blocks);
     return heap_no_range(heap, error);
   }
-  if (!memory_charge(&heap->account, MEMORY_INSTANCE, sizeof *heap, MEMORY_WITHIN_LIMIT) ||
+  if (!segment_charge(&heap->account, MEMORY_INSTANCE, sizeof *heap) ||
       !os_mutex_create(&heap->admission)) {
-    object_bits_destroy(&heap->bits);
-    block_map_destroy(&heap->blocks);
-    return heap_no_memory(heap, error);
+    goto no_memory;
   }
-  /* A plan that never collects has nothing to gain from stopping short of its maximum. */
-  size_t limit = (size_t)(heap->plan->collects ? values->heap_min : values->heap_max);
-  os_atomic_store(&heap->limit_bytes, limit);
-  return TSR_OK;
+  if (os_mutex_create(&heap->holding)) return TSR_OK;
+  os_mutex_destroy(&heap->admission);
+
+no_memory:
+  object_bits_destroy(&heap->bits);
+  block_map_destroy(&heap->blocks);
+  return heap_no_memory(heap, error);
 }
 
 tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error) {
@@ -88,85 +87,13 @@ tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error) {
 }
 
 void heap_close(tsr_heap *heap) {
+  os_mutex_destroy(&heap->holding);
   os_mutex_destroy(&heap->admission);
   object_bits_destroy(&heap->bits);
   block_map_destroy(&heap->blocks);
 }
 
-/* ---- current size ---------------------------------------------------------------------------- */
-
-#define HEAP_QUEUE_SHARE       96
-#define HEAP_SLACK_SHARE       256
-#define HEAP_QUEUE_LEAST_BYTES ((size_t)16 << 10)
-
-size_t heap_queue_bytes(size_t heap_bytes) {
-  size_t bytes = heap_bytes / HEAP_QUEUE_SHARE;
-  return bytes < HEAP_QUEUE_LEAST_BYTES ? HEAP_QUEUE_LEAST_BYTES : bytes;
-}
-
-/* In a heap of this size. Added up by type: a difference of two totals could be caught between two
-   threads' charges. */
-static size_t heap_metadata_bytes(const tsr_heap *heap, size_t limit_bytes) {
-  size_t bytes = 0;
-  for (int type = 0; type < MEMORY_TYPE_COUNT; type++) {
-    size_t held = os_atomic_load(&heap->account.by_type[type].bytes);
-    if (type == MEMORY_BLOCKS) continue;
-    /* The queues grow with the heap, at its next collection. */
-    if (type == MEMORY_MARK_QUEUE && heap->plan->collects && held < heap_queue_bytes(limit_bytes)) {
-      held = heap_queue_bytes(limit_bytes);
-    }
-    bytes += held;
-  }
-  return bytes;
-}
-
-static bool heap_fits(const tsr_heap *heap, size_t limit_bytes, size_t default_blocks,
-                      size_t staying_blocks) {
-  size_t blocks = heap->plan->footprint_blocks(heap, default_blocks, staying_blocks);
-  /* Something is left for what mutators cannot wait for a collection to get: slots of handles, tables. */
-  size_t metadata = heap_metadata_bytes(heap, limit_bytes) + limit_bytes / HEAP_SLACK_SHARE;
-  return metadata <= limit_bytes && blocks <= (limit_bytes - metadata) >> BLOCK_SHIFT;
-}
-
-bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
-  return heap_fits(heap, heap->account.limit_bytes, default_blocks, staying_blocks);
-}
-
-void heap_resize(tsr_heap *heap) {
-  const option_values *values = &heap->options.values;
-  uint64_t needed = (uint64_t)heap->plan->footprint_blocks(heap, 0, 0) * BLOCK_BYTES +
-                    heap_metadata_bytes(heap, 0);
-  uint64_t size = needed * HEAP_GROWTH_FACTOR;
-  if (size < values->heap_min) size = values->heap_min;
-  if (size > values->heap_max) size = values->heap_max;
-  os_atomic_store(&heap->limit_bytes, (uintptr_t)size);
-}
-
-/* Lets the heap grow so far that it admits this many more blocks, if its maximum allows. */
-static bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
-  size_t most = heap->account.limit_bytes;
-  if (!heap_fits(heap, most, default_blocks, staying_blocks)) return false;
-  size_t needed = heap->plan->footprint_blocks(heap, default_blocks, staying_blocks) * BLOCK_BYTES +
-                  heap_metadata_bytes(heap, 0);
-  /* Some more than is asked for now, so that the next request does not come back at once. */
-  size_t limit = needed + needed / 8 + HEAP_QUEUE_LEAST_BYTES;
-  if (limit > most) limit = most;
-  uintptr_t now = os_atomic_load(&heap->limit_bytes);
-  while (limit > now && !os_atomic_compare_exchange_full(&heap->limit_bytes, now, limit)) {
-    now = os_atomic_load(&heap->limit_bytes);
-  }
-  return true;
-}
-
-bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
-                 memory_allowance allowance) {
-  if (allowance == MEMORY_OVER_LIMIT) return true;
-  if (heap_fits(heap, os_atomic_load(&heap->limit_bytes), default_blocks, staying_blocks)) {
-    return true;
-  }
-  return allowance == MEMORY_WITHIN_LIMIT &&
-         heap_grow_to_admit(heap, default_blocks, staying_blocks);
-}
+/* ---- blocks that stay ------------------------------------------------------------------------ */
 
 uint32_t heap_acquire_staying(tsr_heap *heap, uint32_t count, enum block_space space,
                               memory_allowance allowance) {

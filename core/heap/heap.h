@@ -11,6 +11,7 @@
 #include "core/heap/object_bits.h"
 #include "core/heap/options.h"
 #include "core/heap/plan.h"
+#include "core/heap/sizing.h"
 #include "core/os/check.h"
 
 /* The VM's reference rule, checked and completed. */
@@ -33,14 +34,21 @@ struct tsr_heap {
   size_t object_align;
 
   bool verifies; /* option verify */
+  uint64_t *
+      watched; /* a bit per granule: the verifier has armed the object there; NULL: none. Written in pauses */
 
   memory_account account;
   block_map blocks;
   object_bits bits;
-  os_mutex admission;             /* held from asking heap_admits() until the blocks are counted */
-  os_atomic_word limit_bytes;     /* current size: written in a pause, read by allocating threads */
+  os_mutex
+      holding; /* held while a hold is taken, or becomes a reservation; before every lock of a space */
+  os_mutex admission;         /* held from asking heap_admits() until the blocks are counted */
+  os_atomic_word limit_bytes; /* current size: set in a pause, moved by compare-and-swap */
+  sizing sizing;
   os_atomic_word bytes_allocated; /* by mutators, by atomic addition when a buffer changes hands */
   os_atomic_word bound_mutators;  /* written under the collector's lock; sizes buffers */
+  size_t
+      hash_word_bytes; /* what an object grows by when its identity hash is appended; 0: none is. Fixed */
   bool emergency;    /* this collection is the last before an allocation fails; as the next */
   bool opened_seals; /* some sealed page is open; by the collecting thread in a pause */
   const char *phase; /* of the collection, for messages; written by the collecting thread */
@@ -48,34 +56,25 @@ struct tsr_heap {
   struct layout_table *layouts;    /* core/object */
   struct spaces *spaces;           /* core/space */
   struct roots *roots;             /* core/trace */
+  struct fibres *fibres;           /* core/trace */
   struct pins *pins;               /* core/trace */
+  struct identities *identities;   /* core/trace; NULL: no object's hash is kept in a table */
   struct finalizers *finalizers;   /* core/trace */
   struct weak_tables *weak_tables; /* core/trace */
   struct team *team;               /* core/trace */
   struct collector *collector;     /* core/collect */
-  struct verifier *verifier;       /* core/verify; NULL: off */
-  struct report *report;           /* core/report */
+  struct low_memory *low_memory;   /* core/collect */
+  struct memory_requests *memory_requests; /* core/collect */
+  struct verifier *verifier;               /* core/verify; NULL: off */
+  struct report *report;                   /* core/report */
 };
 
 /* Where options, account and blocks begin and end; the rooms above are built by core/collect/instance.c. */
 tsr_status heap_open(tsr_heap *heap, tsr_error *error);
 void heap_close(tsr_heap *heap);
 
-/* The budget of the mark queues in a heap of this size: a share that keeps all metadata together below a
-   twentieth of the heap. What overflows costs time, never correctness [design: queue-overflow]. */
-size_t heap_queue_bytes(size_t heap_bytes);
-
 /* The error of a room that found no memory for its tables. */
 tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error);
-
-/* Whether so many more blocks may be handed out without a collection first. Grows the heap for them where
-   the allowance is more than its size. */
-bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
-                 memory_allowance allowance);
-/* Whether that many would fit into a heap grown to its maximum. */
-bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
-/* Sets the current size after a collection: in proportion to what is live, between the bounds. */
-void heap_resize(tsr_heap *heap);
 
 /*
  * Single blocks or a run for a space, if the heap admits them or may pass its maximum. The caller holds
@@ -87,6 +86,12 @@ uint32_t heap_acquire_staying(tsr_heap *heap, uint32_t count, enum block_space s
 
 /* Takes and lets go the locks of this room around fork(). */
 void heap_fork(tsr_heap *heap, os_fork_stage stage);
+
+/* Whether the verifier has armed an object, to learn whether stores into it come to the barrier. */
+static inline bool heap_watches(const tsr_heap *heap, tsr_ref object) {
+  return heap->watched != NULL &&
+         object_bit_get(heap->watched, object_bit_index(&heap->bits, (uintptr_t)object));
+}
 
 /* Hands the message of a call that has no tsr_error to the VM. */
 void heap_report(tsr_heap *heap, tsr_mutator *mutator, const tsr_error *error);

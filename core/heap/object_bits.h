@@ -25,11 +25,14 @@
 #define BLOCK_BIT_WORDS  (BLOCK_GRANULES / 64)
 #define OBJECT_BIT_SHIFT 3 /* bytes to granules */
 
+struct block_map;
+
 typedef struct object_bits {
   memory_account *account;
   uintptr_t heap_base;
   uint64_t *starts, *marks;
   size_t reserved_bytes; /* of each */
+  memory_mapping starts_mapping, marks_mapping;
   memory_table
       covered; /* a byte per page of either bitmap: committed; under the heap's admission lock */
 } object_bits;
@@ -41,6 +44,9 @@ void object_bits_destroy(object_bits *bits);
 
 /* Makes a block's words usable, and clears them. Under the heap's admission lock. False: no memory. */
 bool object_bits_cover(object_bits *bits, uint32_t block_index, memory_allowance allowance);
+
+/* After each collection: gives back what blocks that are not committed had. World stopped. */
+void object_bits_end_collection(object_bits *bits, const struct block_map *map);
 
 /* The words of a block. */
 static inline uint64_t *object_bits_of(uint64_t *bitmap, uint32_t block_index) {

@@ -196,7 +196,7 @@ void tsr_options_destroy(tsr_options *options) {
 }
 
 static tsr_status option_unknown(const char *name, tsr_error *error) {
-  char names[160] = "";
+  char names[224] = "";
   for (size_t i = 0; i < OPTION_COUNT_OF_ALL; i++) {
     size_t used = strlen(names);
     snprintf(names + used, sizeof names - used, "%s%s", i == 0 ? "" : ", ", option_rows[i].name);

@@ -23,9 +23,11 @@
   X(MEMORY_HANDLES, "handles")                                                                     \
   X(MEMORY_ROOTS, "root tables")                                                                   \
   X(MEMORY_PINS, "pins")                                                                           \
+  X(MEMORY_IDENTITIES, "identity hashes")                                                          \
   X(MEMORY_FINALIZERS, "finalizers")                                                               \
   X(MEMORY_WEAK_TABLES, "weak tables")                                                             \
   X(MEMORY_DESTRUCTORS, "destructors")                                                             \
+  X(MEMORY_RESERVE, "reserve")                                                                     \
   X(MEMORY_MUTATORS, "mutators")                                                                   \
   X(MEMORY_LAYOUTS, "layouts")                                                                     \
   X(MEMORY_INSTANCE, "heap instance")
@@ -36,6 +38,8 @@ typedef enum memory_type { MEMORY_TYPES(MEMORY_TYPE_ENUM) MEMORY_TYPE_COUNT } me
 typedef struct memory_share {
   os_atomic_word bytes; /* any thread, by atomic addition */
   os_atomic_word peak;  /* any thread, raised by compare-and-swap */
+  os_atomic_word
+      segment_bytes; /* of `bytes`, those from the C allocator; any thread, by atomic addition */
 } memory_share;
 
 typedef struct memory_account {
@@ -43,6 +47,7 @@ typedef struct memory_account {
   /* Asked to discharge something when a table finds no headroom; NULL: nobody can. Fixed after opening. */
   bool (*reclaim)(void *context, size_t bytes);
   void *reclaim_context;
+  struct memory_mapping *mappings; /* core/memory/mapping.h */
   memory_share total;
   memory_share by_type[MEMORY_TYPE_COUNT];
 } memory_account;

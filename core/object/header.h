@@ -21,6 +21,9 @@ enum gc_byte {
   GC_ARMED = TSR_GC_ARMED,
   GC_AGE_BITS = 0x06,
   GC_HASH_BITS = 0x18,
+  GC_HASHED = 0x08, /* its identity hash was asked for, and is its address's */
+  GC_HASH_STORED =
+      0x10, /* it was, and it has moved since: the hash is kept (core/object/identity.h) */
   GC_FORWARD_BITS = 0x60,
   GC_LEAF = 0x80, /* holds no references, whatever the layout says */
 
@@ -82,6 +85,19 @@ static inline bool header_is_leaf(uint64_t header) {
   return (header_gc_byte(header) & GC_LEAF) != 0;
 }
 
+static inline bool header_is_hashed(uint64_t header) {
+  return (header_gc_byte(header) & GC_HASHED) != 0;
+}
+
+static inline bool header_has_stored_hash(uint64_t header) {
+  return (header_gc_byte(header) & GC_HASH_STORED) != 0;
+}
+
+/* Of one that is hashed: its hash is no more its address's. */
+static inline uint64_t header_with_stored_hash(uint64_t header) {
+  return header ^ ((uint64_t)GC_HASH_BITS << GC_BYTE_SHIFT);
+}
+
 static inline bool header_is_forwarded(uint64_t header) {
   return (header_gc_byte(header) & GC_FORWARD_BITS) == GC_FORWARDED;
 }
@@ -128,6 +144,15 @@ static inline uint64_t header_number(uint64_t header) {
 
 static inline uint64_t forwarding_word(uintptr_t base, uintptr_t target) {
   return header_pack((target - base) / TSR_GRANULE, GC_FORWARDED);
+}
+
+/* To a copy that is larger than the object was, by the word of its identity hash. */
+static inline uint64_t forwarding_word_grown(uintptr_t base, uintptr_t target) {
+  return forwarding_word(base, target) | (uint64_t)GC_HASHED << GC_BYTE_SHIFT;
+}
+
+static inline bool forwarding_is_grown(uint64_t header) {
+  return header_is_hashed(header);
 }
 
 static inline uintptr_t forwarding_target(uintptr_t base, uint64_t header) {

@@ -67,11 +67,11 @@ tsr_status layout_table_open(tsr_heap *heap, tsr_error *error) {
   layouts->source = heap->binding->layout_source;
   layout_source_complete(layouts);
   if (!os_mutex_create(&layouts->lock)) goto no_lock;
-  if (!memory_table_create(&layouts->table, &heap->account, MEMORY_LAYOUTS,
+  if (!memory_table_create(&layouts->table, &heap->account, MEMORY_LAYOUTS, "layouts",
                            layouts->capacity * sizeof(layout))) {
     goto no_table;
   }
-  if (!memory_table_create(&layouts->traces, &heap->account, MEMORY_LAYOUTS,
+  if (!memory_table_create(&layouts->traces, &heap->account, MEMORY_LAYOUTS, "layout traces",
                            layouts->capacity * sizeof(uint64_t))) {
     goto no_traces;
   }
@@ -100,7 +100,7 @@ void layout_table_fork(tsr_heap *heap, os_fork_stage stage) {
 }
 
 static void layout_free_copies(layout_table *layouts, layout *l) {
-  memory_account *account = layouts->table.account;
+  memory_account *account = &layouts->heap->account;
   segment_release(account, MEMORY_LAYOUTS, l->name, l->name_bytes);
   segment_release(account, MEMORY_LAYOUTS, l->wide_refs, l->wide_words * sizeof(uint64_t));
 }
@@ -288,7 +288,7 @@ static size_t layout_wide_words(const tsr_layout *given) {
 
 /* Copies name and wide bitmap. False: no memory, nothing kept. */
 static bool layout_copy_parts(layout_table *layouts, layout *l, const tsr_layout *given) {
-  memory_account *account = layouts->table.account;
+  memory_account *account = &layouts->heap->account;
   const char *name = given->name == NULL ? "" : given->name;
   size_t name_length = strlen(name);
   l->name_bytes = (uint32_t)(name_length < LAYOUT_NAME_MOST ? name_length : LAYOUT_NAME_MOST) + 1;
@@ -352,8 +352,8 @@ static uint32_t layout_append(layout_table *layouts, const tsr_layout *given, ts
     return 0;
   }
   layout compiled = layout_compile(given, layouts->heap->object_align);
-  size_t table_bytes = layouts->table.committed_bytes;
-  size_t trace_bytes = layouts->traces.committed_bytes;
+  size_t table_bytes = memory_table_committed(&layouts->table);
+  size_t trace_bytes = memory_table_committed(&layouts->traces);
   if (!memory_table_extend(&layouts->table, (index + 1) * sizeof(layout), MEMORY_WITHIN_LIMIT) ||
       !memory_table_extend(&layouts->traces, (index + 1) * sizeof(uint64_t), MEMORY_WITHIN_LIMIT) ||
       !layout_copy_parts(layouts, &compiled, given)) {

@@ -68,6 +68,11 @@ static inline size_t layout_trace_bytes(uint64_t trace) {
   return (size_t)(uint16_t)(trace >> 16) * TSR_GRANULE;
 }
 
+/* The same of an object whose size is to be looked up all the same. */
+static inline uint64_t layout_trace_sizeless(uint64_t trace) {
+  return trace & ~((uint64_t)UINT16_MAX << 16);
+}
+
 static inline bool layout_trace_is_plain(uint64_t trace) {
   return (trace & LAYOUT_NOT_PLAIN) == 0;
 }
@@ -156,7 +161,12 @@ static inline tsr_slot *layout_weak_elements(const layout *l, tsr_ref object, si
   return (tsr_slot *)(void *)((char *)object + l->fixed_bytes);
 }
 
-/* Size of an object in bytes, a multiple of the object alignment. */
+/* What lies behind an object whose first word is, or was, `header`, and belongs to it: core/object/identity.h. */
+static inline size_t layout_hash_bytes(const tsr_heap *heap, uint64_t header) {
+  return header_has_stored_hash(header) ? heap->hash_word_bytes : 0;
+}
+
+/* Size of an object in bytes, a multiple of the object alignment, without that. */
 static inline size_t layout_object_bytes(const tsr_heap *heap, const layout *l, tsr_ref object) {
   size_t bytes = l->fixed_bytes;
   if (l->kind == TSR_LAYOUT_CUSTOM) {

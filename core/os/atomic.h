@@ -101,15 +101,17 @@ static inline void os_atomic32_exchange_full(uint32_t *flag, uint32_t value) {
     old = AO_int_load(place);
 }
 
-/* Bits of an object's GC byte, which inline code of the VM reads, set or cleared while mutators run. */
-static inline void os_atomic_byte_change(unsigned char *byte, unsigned char set,
-                                         unsigned char cleared) {
+/* Bits of an object's GC byte, which inline code of the VM reads, set or cleared while mutators run. Returns the byte
+   as it was. */
+static inline unsigned char os_atomic_byte_change(unsigned char *byte, unsigned char set,
+                                                  unsigned char cleared) {
   volatile unsigned char *place = byte;
   unsigned char old, changed;
   do {
     old = AO_char_load(place);
     changed = (unsigned char)((old | set) & ~cleared);
   } while (!AO_char_compare_and_swap_full(place, old, changed));
+  return old;
 }
 
 /*

@@ -45,8 +45,11 @@ static uint64_t cgroup_memory_1(const char *directory) {
   return cgroup_file_number(directory, "memory.limit_in_bytes");
 }
 
+/* Above memory.high a group is slowed down until it is hardly of use. */
 static uint64_t cgroup_memory_2(const char *directory) {
-  return cgroup_file_number(directory, "memory.max");
+  uint64_t most = cgroup_file_number(directory, "memory.max");
+  uint64_t high = cgroup_file_number(directory, "memory.high");
+  return high < most ? high : most;
 }
 
 /* Processors that are busy for `quota` of every `period`. */

@@ -12,7 +12,7 @@
 const char *tsr_status_name(tsr_status status) {
   static const char *const names[] = {
       "TSR_OK",   "TSR_INVALID_ARGUMENT", "TSR_OUT_OF_MEMORY", "TSR_UNSUPPORTED",
-      "TSR_BUSY", "TSR_MISMATCH",         "TSR_CORRUPT"};
+      "TSR_BUSY", "TSR_MISMATCH",         "TSR_CORRUPT",       "TSR_CANCELLED"};
   return (size_t)status < sizeof names / sizeof names[0] ? names[status] : "unknown status";
 }
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -132,6 +133,20 @@ void os_thread_join(os_thread *thread) {
   TSR_ALWAYS_CHECK(result == 0, "a thread is joined once, by another one");
 }
 
+void os_thread_identify(os_thread_identity *identity) {
+  *identity = (os_thread_identity){.id = 0};
+#if defined(__linux__)
+  identity->id = (uint64_t)syscall(SYS_gettid);
+  pthread_getname_np(pthread_self(), identity->name, sizeof identity->name);
+#else
+  identity->id = (uint64_t)(uintptr_t)pthread_self();
+#endif
+}
+
+uintptr_t os_thread_self(void) {
+  return (uintptr_t)pthread_self();
+}
+
 static pthread_mutex_t *posix_mutex(os_mutex *mutex) {
   return (pthread_mutex_t *)(void *)mutex;
 }
@@ -162,9 +177,18 @@ void os_mutex_forget_owner(os_mutex *mutex) {
   TSR_ALWAYS_CHECK(result == 0, "a mutex can be made anew where one was");
 }
 
+/* A condition whose times are those of os_clock_ns(). */
+static bool posix_condition_init(os_condition *condition) {
+  pthread_condattr_t attributes;
+  if (pthread_condattr_init(&attributes) != 0) return false;
+  bool made = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
+              pthread_cond_init(posix_condition(condition), &attributes) == 0;
+  pthread_condattr_destroy(&attributes);
+  return made;
+}
+
 bool os_condition_create(os_condition *condition) {
-  return !os_fault_strikes(OS_FAULT_LOCK) &&
-         pthread_cond_init(posix_condition(condition), NULL) == 0;
+  return !os_fault_strikes(OS_FAULT_LOCK) && posix_condition_init(condition);
 }
 
 void os_condition_destroy(os_condition *condition) {
@@ -172,12 +196,22 @@ void os_condition_destroy(os_condition *condition) {
 }
 
 void os_condition_forget_waiters(os_condition *condition) {
-  int result = pthread_cond_init(posix_condition(condition), NULL);
-  TSR_ALWAYS_CHECK(result == 0, "a condition can be made anew where one was");
+  bool made = posix_condition_init(condition);
+  TSR_ALWAYS_CHECK(made, "a condition can be made anew where one was");
 }
 
 void os_condition_wait(os_condition *condition, os_mutex *mutex) {
   pthread_cond_wait(posix_condition(condition), posix_mutex(mutex));
+}
+
+bool os_condition_wait_until(os_condition *condition, os_mutex *mutex, uint64_t end_ns) {
+  if (end_ns == OS_CLOCK_NEVER) {
+    os_condition_wait(condition, mutex);
+    return true;
+  }
+  struct timespec end = {.tv_sec = (time_t)(end_ns / 1000000000u),
+                         .tv_nsec = (long)(end_ns % 1000000000u)};
+  return pthread_cond_timedwait(posix_condition(condition), posix_mutex(mutex), &end) == 0;
 }
 
 void os_condition_wake_one(os_condition *condition) {
@@ -227,13 +261,17 @@ static uint64_t posix_least(uint64_t a, uint64_t b) {
   return a < b ? a : b;
 }
 
+uint64_t os_memory_group_bytes(void) {
+  return os_cgroup_limit(OS_CGROUP_MEMORY, "");
+}
+
 uint64_t os_memory_available_bytes(void) {
   uint64_t least = (uint64_t)sysconf(_SC_PHYS_PAGES) * os_page_bytes();
   struct rlimit space;
   if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
     least = posix_least(least, space.rlim_cur);
   }
-  return posix_least(least, os_cgroup_limit(OS_CGROUP_MEMORY, ""));
+  return posix_least(least, os_memory_group_bytes());
 }
 
 /* Processors that the calling thread may run on, and with it every thread that it starts. */

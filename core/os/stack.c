@@ -214,6 +214,10 @@ size_t os_stack_bytes(const os_stack *stack) {
   return stack->base == NULL ? 0 : stack->bytes;
 }
 
+void *os_stack_base(const os_stack *stack) {
+  return stack->base;
+}
+
 void os_stack_forget_thread(os_stack *stack) {
   (void)stack;
 }
@@ -307,6 +311,11 @@ void os_stack_destroy(os_stack *stack) {
 size_t os_stack_bytes(const os_stack *stack) {
   (void)stack;
   return 0;
+}
+
+void *os_stack_base(const os_stack *stack) {
+  (void)stack;
+  return NULL;
 }
 
 void os_stack_forget_thread(os_stack *stack) {

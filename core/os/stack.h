@@ -61,6 +61,8 @@ void os_stack_destroy(os_stack *stack);
 
 /* The bytes that it holds committed, for its owner's account; by thread none, as with every thread's stack. */
 size_t os_stack_bytes(const os_stack *stack);
+/* Where its memory begins, with the guard page; by thread NULL. */
+void *os_stack_base(const os_stack *stack);
 
 /*
  * Runs function(context) on the stack, and returns when that has returned. It must return: no longjmp

@@ -29,6 +29,18 @@ bool os_thread_start(os_thread *thread, void (*main)(void *context), void *conte
 /* Waits for its end. Every thread that was started is joined, once. */
 void os_thread_join(os_thread *thread);
 
+/* How the system, and so its tools, know a thread. */
+typedef struct os_thread_identity {
+  uint64_t id;
+  char name[16]; /* at the time of asking; empty where the system has no names */
+} os_thread_identity;
+
+/* Of the calling thread. */
+void os_thread_identify(os_thread_identity *identity);
+
+/* The calling thread, as debuggers show it; never 0. Another one may have the same when this one has ended. */
+uintptr_t os_thread_self(void);
+
 /* False: the system is out of resources. */
 bool os_mutex_create(os_mutex *mutex);
 void os_mutex_destroy(os_mutex *mutex);
@@ -58,11 +70,15 @@ void os_condition_destroy(os_condition *condition);
 void os_condition_forget_waiters(os_condition *condition);
 /* Releases the mutex while it waits; may wake without reason. */
 void os_condition_wait(os_condition *condition, os_mutex *mutex);
+/* The same until os_clock_ns() says `end_ns`, or for ever where that is OS_CLOCK_NEVER. False: the time has come. */
+bool os_condition_wait_until(os_condition *condition, os_mutex *mutex, uint64_t end_ns);
 void os_condition_wake_one(os_condition *condition);
 void os_condition_wake_all(os_condition *condition);
 
 /* Nanoseconds of a clock that never steps back. */
 uint64_t os_clock_ns(void);
+/* A time that it does not reach. */
+#define OS_CLOCK_NEVER UINT64_MAX
 /* CPU time of the calling thread, in nanoseconds. */
 uint64_t os_thread_cpu_ns(void);
 

@@ -10,7 +10,6 @@
 
 #include "core/heap/heap.h"
 #include "core/os/error.h"
-#include "core/os/stack.h"
 #include "core/report/histogram.h"
 
 struct report {
@@ -18,6 +17,7 @@ struct report {
   uint64_t opened_ns;
   bool logs_collections;
   os_stack stack; /* for lines of the log: a mutator may have little of its own left */
+  memory_mapping stack_mapping;
   uint64_t minor_collections, major_collections;
   uint64_t live_bytes_after_last;
   uint32_t workers;
@@ -40,15 +40,6 @@ static tsr_status report_check_statistics_file(const char *name, tsr_error *erro
 /* What formatting a line takes. */
 #define REPORT_STACK_BYTES ((size_t)32 << 10)
 
-static bool report_open_stack(tsr_heap *heap, os_stack *stack) {
-  if (!os_stack_create(stack, REPORT_STACK_BYTES)) return false;
-  if (memory_charge(&heap->account, MEMORY_INSTANCE, os_stack_bytes(stack), MEMORY_WITHIN_LIMIT)) {
-    return true;
-  }
-  os_stack_destroy(stack);
-  return false;
-}
-
 tsr_status report_open(tsr_heap *heap, tsr_error *error) {
   const option_values *values = &heap->options.values;
   bool logs = strcmp(values->log, "gc") == 0;
@@ -61,7 +52,10 @@ tsr_status report_open(tsr_heap *heap, tsr_error *error) {
   struct report *report = segment_request(&heap->account, MEMORY_INSTANCE, sizeof *report);
   if (report == NULL) goto no_memory;
   if (!os_mutex_create(&report->lock)) goto no_lock;
-  if (logs && !report_open_stack(heap, &report->stack)) goto no_stack;
+  if (logs && !memory_stack_create(&report->stack, &report->stack_mapping, &heap->account,
+                                   MEMORY_INSTANCE, "report's stack", REPORT_STACK_BYTES)) {
+    goto no_stack;
+  }
   report->opened_ns = os_clock_ns();
   report->logs_collections = logs;
   report->workers = heap->plan->collects ? 1 : 0;
@@ -77,8 +71,7 @@ no_memory:
 }
 
 void report_close(tsr_heap *heap) {
-  memory_discharge(&heap->account, MEMORY_INSTANCE, os_stack_bytes(&heap->report->stack));
-  os_stack_destroy(&heap->report->stack);
+  memory_stack_destroy(&heap->report->stack, &heap->report->stack_mapping);
   os_mutex_destroy(&heap->report->lock);
   segment_release(&heap->account, MEMORY_INSTANCE, heap->report, sizeof *heap->report);
   heap->report = NULL;
@@ -172,7 +165,8 @@ void report_fill(tsr_heap *heap, tsr_stats *stats) {
                        .heap_max_bytes = heap->account.limit_bytes,
                        .heap_limit_bytes = os_atomic_load(&heap->limit_bytes),
                        .workers = report->workers,
-                       .mutators = (uint32_t)os_atomic_load(&heap->bound_mutators)};
+                       .mutators = (uint32_t)os_atomic_load(&heap->bound_mutators),
+                       .external_bytes = os_atomic_load(&heap->sizing.external_bytes)};
   os_mutex_unlock(&report->lock);
 }
 

@@ -430,6 +430,30 @@ void arena_relist(arena *a, uint32_t index, bool used) {
   runs_file(a, index, longest_run(a, index));
 }
 
+/* ---- blocks of others --------------------------------------------------------------------------------- */
+
+void arena_take_over(arena *a, uint32_t index) {
+  block_map *map = &a->heap->blocks;
+  block *b = block_map_at(map, index);
+  b->flags = 0;
+  b->rescan = 0;
+  b->longest_run = 0;
+  b->arena = (uint8_t)a->id;
+  os_atomic8_store(&block_map_spaces(map)[index], (unsigned char)arena_space(a));
+  arena_link(a, index);
+  runs_file(a, index, longest_run(a, index));
+}
+
+void arena_take_over_all(arena *a, arena *from) {
+  uint32_t index = from->first;
+  arena_begin_relist(from);
+  while (index != BLOCK_NONE) {
+    uint32_t next = block_map_at(&a->heap->blocks, index)->next;
+    arena_take_over(a, index);
+    index = next;
+  }
+}
+
 /* ---- sweeping ------------------------------------------------------------------------------------------ */
 
 /* The new bits of a block, from the old pair of each word. Whether anything died. */
@@ -575,6 +599,16 @@ uintptr_t arena_object_limit(const arena *a, tsr_ref object) {
   return address_of(a, index, bits_next(bits_of(a, index), granule_of((uintptr_t)object) + 1));
 }
 
+bool arena_next_free(const arena *a, uint32_t index, uintptr_t *start, uintptr_t *end) {
+  uintptr_t base = block_map_start(&a->heap->blocks, index);
+  free_run run;
+  uint32_t from = (uint32_t)((*end - base) / TSR_GRANULE);
+  if (!bits_next_run(bits_of(a, index), from, &run)) return false;
+  *start = address_of(a, index, run.first);
+  *end = address_of(a, index, run.end);
+  return true;
+}
+
 void arena_each_object(const arena *a, void (*visit)(void *context, tsr_ref object),
                        void *context) {
   const tsr_heap *heap = a->heap;
@@ -601,6 +635,27 @@ static void visit_with_size(void *context, tsr_ref object) {
 void arena_enumerate(const arena *a, tsr_object_callback callback, void *context) {
   sized_visit v = {.heap = a->heap, .callback = callback, .context = context};
   arena_each_object(a, visit_with_size, &v);
+}
+
+/* ---- reporting ------------------------------------------------------------------------------------------- */
+
+const char *arena_name(enum arena_id id) {
+  static const char *const names[] = {[ARENA_MOVABLE] = "movable arena",
+                                      [ARENA_NON_MOVING] = "non-moving arena",
+                                      [ARENA_IMMORTAL] = "immortal arena",
+                                      [ARENA_SEALABLE] = "sealable arena",
+                                      [ARENA_SEALABLE_IMMORTAL] = "sealable immortal arena",
+                                      [ARENA_FROZEN] = "frozen arena"};
+  return names[id];
+}
+
+size_t arena_used_bytes(const arena *a, uint32_t index) {
+  block_bits bits = bits_of(a, index);
+  uint32_t used = BLOCK_GRANULES;
+  free_run run;
+  for (uint32_t from = 0; bits_next_run(bits, from, &run); from = run.end)
+    used -= run_length(run);
+  return (size_t)used * TSR_GRANULE;
 }
 
 /* ---- verifying ------------------------------------------------------------------------------------------- */

@@ -9,9 +9,10 @@
  * Blocks are filed by the class (the logarithm) of their longest free run, so a search looks at the
  * heads of a few lists and at a bounded number of blocks.
  *
- * There are five, all the same but for three properties. The *movable* one is for plans that compact. An
+ * There are six, all the same but for three properties. The *movable* one is for plans that compact. An
  * *immortal* arena's sweep clears the marks and frees nothing, and its objects are roots. A *sealable* arena's
- * objects have whole pages for themselves, so that each can be sealed (core/space/seal.h).
+ * objects have whole pages for themselves, so that each can be sealed (core/space/seal.h). And nobody takes buffers
+ * from the *frozen* one, whose blocks come from where default placement bumps (core/space/freeze.c).
  */
 #ifndef CORE_SPACE_ARENA_H
 #define CORE_SPACE_ARENA_H
@@ -24,6 +25,7 @@ enum arena_id {
   ARENA_IMMORTAL,
   ARENA_SEALABLE,
   ARENA_SEALABLE_IMMORTAL,
+  ARENA_FROZEN,
   ARENAS
 };
 
@@ -97,6 +99,10 @@ void arena_begin_trace(arena *a, bool with_starts);
 void arena_begin_relist(arena *a);
 void arena_relist(arena *a, uint32_t index, bool used);
 
+/* Takes a block with its objects over, and their bits with it; or all blocks of another arena. */
+void arena_take_over(arena *a, uint32_t index);
+void arena_take_over_all(arena *a, arena *from);
+
 /* Frees what was not reached; returns the bytes of what was, gaps between objects included. */
 size_t arena_sweep(arena *a);
 
@@ -111,11 +117,21 @@ uintptr_t arena_next_object(const tsr_heap *heap, uintptr_t from, uintptr_t end,
 /* The object that an address in one of its blocks leads into; NULL: none. For mutators too. */
 tsr_ref arena_object_of(arena *a, uintptr_t address);
 
+/* The first free run at or behind `*end` of a block, for walks that begin with the block's start there. False: there
+   is none. World stopped. */
+bool arena_next_free(const arena *a, uint32_t index, uintptr_t *start, uintptr_t *end);
+
 /* Where an object of the arena has to end: the next one, or a free run, begins there. */
 uintptr_t arena_object_limit(const arena *a, tsr_ref object);
 
 /* A rule of the arena's tables that is broken, as a sentence, and the block where; NULL: none is. */
 const char *arena_fault(const arena *a, uint32_t *at_block);
+
+/* For messages and reports. */
+const char *arena_name(enum arena_id id);
+
+/* Bytes of one of its blocks that are not free runs, buffers among them. World stopped. */
+size_t arena_used_bytes(const arena *a, uint32_t index);
 
 static inline size_t arena_blocks(const arena *a) {
   return os_atomic_load(&a->count);

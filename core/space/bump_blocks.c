@@ -66,34 +66,37 @@ static size_t bump_blocks_rest(const bump_blocks *blocks) {
   return BLOCK_BYTES - block_map_at(&blocks->heap->blocks, blocks->current)->top_bytes;
 }
 
-/* Makes a new block the current one, if the heap admits it or may pass its maximum. */
-static bool bump_blocks_renew(bump_blocks *blocks, memory_allowance allowance) {
+/* A new block, if the heap admits it or may pass its maximum. */
+static uint32_t bump_blocks_admit(bump_blocks *blocks, memory_allowance allowance) {
   tsr_heap *heap = blocks->heap;
   os_mutex_lock(&heap->admission);
   bool admitted = heap_admits(heap, 1, 0, allowance);
   uint32_t index = admitted ? bump_blocks_add(blocks, allowance) : BLOCK_NONE;
   os_mutex_unlock(&heap->admission);
-  if (index == BLOCK_NONE) return false;
-  blocks->current = index;
-  return true;
+  return index;
 }
 
 /*
- * The rest of a block that a collection left half full is no free gift: a heap that came out of the
+ * A block with so many bytes left: the current one, or a new one, which is the current one from then on unless it is
+ * wanted as a whole. The rest of a block that a collection left half full is no free gift: a heap that came out of the
  * collection larger than it may be would grow by such a rest with each one.
  */
-static bool bump_blocks_have(bump_blocks *blocks, size_t least, memory_allowance allowance) {
-  if (bump_blocks_rest(blocks) < least) return bump_blocks_renew(blocks, allowance);
-  return heap_admits(blocks->heap, 0, 0, allowance);
+static uint32_t bump_blocks_find(bump_blocks *blocks, size_t least, memory_allowance allowance) {
+  if (bump_blocks_rest(blocks) >= least) {
+    return heap_admits(blocks->heap, 0, 0, allowance) ? blocks->current : BLOCK_NONE;
+  }
+  uint32_t index = bump_blocks_admit(blocks, allowance);
+  if (index != BLOCK_NONE && least < BLOCK_BYTES) blocks->current = index;
+  return index;
 }
 
-static bump_buffer bump_blocks_carve(bump_blocks *blocks, size_t preferred) {
+static bump_buffer bump_blocks_carve(const bump_blocks *blocks, uint32_t index, size_t preferred) {
   block_map *map = &blocks->heap->blocks;
-  block *current = block_map_at(map, blocks->current);
-  size_t rest = BLOCK_BYTES - current->top_bytes;
+  block *b = block_map_at(map, index);
+  size_t rest = BLOCK_BYTES - b->top_bytes;
   size_t bytes = rest < preferred + BUFFER_LEAST_REST ? rest : preferred;
-  uintptr_t start = block_map_start(map, blocks->current) + current->top_bytes;
-  current->top_bytes += (uint32_t)bytes;
+  uintptr_t start = block_map_start(map, index) + b->top_bytes;
+  b->top_bytes += (uint32_t)bytes;
   return (bump_buffer){.start = start, .end = start + bytes};
 }
 
@@ -101,18 +104,33 @@ bool bump_blocks_take(bump_blocks *blocks, size_t least, size_t preferred,
                       memory_allowance allowance, bump_buffer *taken) {
   bool clean = false;
   os_mutex_lock(&blocks->lock);
-  bool found = bump_blocks_have(blocks, least, allowance);
-  if (found) {
-    *taken = bump_blocks_carve(blocks, preferred < least ? least : preferred);
-    clean = (block_map_at(&blocks->heap->blocks, blocks->current)->flags & BLOCK_CLEAN) != 0;
+  uint32_t index = bump_blocks_find(blocks, least, allowance);
+  if (index != BLOCK_NONE) {
+    *taken = bump_blocks_carve(blocks, index, preferred < least ? least : preferred);
+    clean = (block_map_at(&blocks->heap->blocks, index)->flags & BLOCK_CLEAN) != 0;
   }
   os_mutex_unlock(&blocks->lock);
-  if (!found) return false;
+  if (index == BLOCK_NONE) return false;
   bump_buffer_count(blocks->heap, *taken);
   os_memory_allow(taken->start, taken->end);
   /* The buffer is this mutator's alone now: zero it outside the lock. */
   if (!clean) memset((void *)taken->start, 0, taken->end - taken->start);
   return true;
+}
+
+void bump_blocks_give_back(bump_blocks *blocks, bump_buffer unused) {
+  block_map *map = &blocks->heap->blocks;
+  uint32_t index = block_map_index(map, unused.start);
+  TSR_CHECK(unused.end - unused.start == BLOCK_BYTES, "what is given back is a whole block");
+  os_mutex_lock(&blocks->lock);
+  uint32_t *link = &blocks->first;
+  while (*link != index)
+    link = &block_map_at(map, *link)->next;
+  *link = block_map_at(map, index)->next;
+  if (blocks->current == index) blocks->current = BLOCK_NONE;
+  os_atomic_store(&blocks->count, bump_blocks_count(blocks) - 1);
+  os_mutex_unlock(&blocks->lock);
+  block_map_release(map, index, 1);
 }
 
 void bump_blocks_enumerate(const bump_blocks *blocks, tsr_object_callback callback, void *context) {

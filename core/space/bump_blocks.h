@@ -53,6 +53,9 @@ static inline size_t bump_blocks_count(const bump_blocks *blocks) {
 bool bump_blocks_take(bump_blocks *blocks, size_t least, size_t preferred,
                       memory_allowance allowance, bump_buffer *taken);
 
+/* Gives back a buffer that is a whole block and that nobody has used. */
+void bump_blocks_give_back(bump_blocks *blocks, bump_buffer unused);
+
 /* The object of a block that an address leads into, found by a walk from the block's beginning; NULL: none. World
    stopped. */
 tsr_ref bump_blocks_object_of(const tsr_heap *heap, uint32_t index, uintptr_t address);

@@ -14,7 +14,7 @@
 bool compaction_open(compaction *c, tsr_heap *heap) {
   *c = (compaction){.heap = heap};
   if (!heap->plan->movable_arena) return true;
-  return memory_table_create(&c->table, &heap->account, MEMORY_BLOCK_TABLES,
+  return memory_table_create(&c->table, &heap->account, MEMORY_BLOCK_TABLES, "compaction table",
                              (size_t)heap->blocks.block_count * sizeof(move_block));
 }
 
@@ -24,6 +24,11 @@ void compaction_close(compaction *c) {
 
 bool compaction_cover(compaction *c, uint32_t index, memory_allowance allowance) {
   return memory_table_extend(&c->table, ((size_t)index + 1) * sizeof(move_block), allowance);
+}
+
+void compaction_cut(compaction *c) {
+  if (!c->heap->plan->movable_arena) return;
+  memory_table_cut(&c->table, block_map_extent(&c->heap->blocks) * sizeof(move_block));
 }
 
 /* ---- measuring -------------------------------------------------------------------------------- */

@@ -50,6 +50,8 @@ void compaction_close(compaction *c);
 
 /* Makes room for what is known of a block. Under the heap's admission lock. False: no memory. */
 bool compaction_cover(compaction *c, uint32_t index, memory_allowance allowance);
+/* Gives back what is known of blocks beyond the heap's extent. */
+void compaction_cut(compaction *c);
 
 static inline move_block *compaction_block(const compaction *c, uint32_t index) {
   return &((move_block *)(void *)c->table.base)[index];

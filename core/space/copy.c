@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "core/object/identity.h"
 #include "core/object/walk.h"
 #include "core/os/watch.h"
 
@@ -28,6 +29,7 @@ void copy_space_prepare(copy_space *space) {
   space->from_first = space->to.first;
   bump_blocks_reset(&space->to, to_space);
   space->exhausted = 0;
+  os_atomic_store(&space->hash_bytes, 0);
 }
 
 void copy_space_pin(copy_space *space, uintptr_t address) {
@@ -93,18 +95,43 @@ static uintptr_t copy_find_room(copy_buffer *targets, const layout *l, size_t by
   return result != 0 ? result : copy_target_fit(&targets->overflow, l, bytes);
 }
 
-uintptr_t copy_find(copy_buffer *targets, tsr_ref object, uint64_t header, size_t *bytes) {
+/* Room for a survivor of any layout and `grown` bytes behind it, or 0; its size comes out. */
+static uintptr_t copy_find(copy_buffer *targets, tsr_ref object, uint64_t header, size_t grown,
+                           size_t *bytes) {
   const tsr_heap *heap = targets->space->to.heap;
   const layout *l = layout_of_header(heap->layouts, object, header);
   HEAP_ALWAYS_CHECK(heap, l != NULL, object,
                     "a reachable object's layout is unknown: its header was never written, or "
                     "overwritten, or the reference does not point to an object");
-  *bytes = layout_object_bytes(heap, l, object);
+  *bytes = layout_object_bytes(heap, l, object) + layout_hash_bytes(heap, header);
   HEAP_ALWAYS_CHECK(heap, *bytes - 1 < BLOCK_BYTES && copy_stays_in_block(object, *bytes), object,
                     "a reachable object's size runs past its block: its length was overwritten, "
                     "or the reference does not point to an object");
-  uintptr_t target = copy_target_fit(&targets->main, l, *bytes);
-  return target != 0 ? target : copy_find_room(targets, l, *bytes);
+  uintptr_t target = copy_target_fit(&targets->main, l, *bytes + grown);
+  return target != 0 ? target : copy_find_room(targets, l, *bytes + grown);
+}
+
+tsr_ref copy_evacuate_any(copy_buffer *targets, tsr_ref object, uint64_t header, bool shared) {
+  const tsr_heap *heap = targets->space->to.heap;
+  size_t grown = header_is_hashed(header) ? heap->hash_word_bytes : 0;
+  size_t bytes;
+  uintptr_t target = copy_find(targets, object, header, grown, &bytes);
+  if (target == 0) {
+    copy_keep(targets->space, object, header);
+    return object;
+  }
+  targets->live_bytes += bytes + grown;
+  copy_words(target, object, bytes);
+  uint64_t forwarding = forwarding_word(heap->blocks.base, target);
+  if (grown != 0) {
+    memset((void *)(target + bytes), 0, grown);
+    *identity_word(heap, (tsr_ref)target, bytes + grown) = identity_of_place(heap, object);
+    header = header_with_stored_hash(header);
+    forwarding = forwarding_word_grown(heap->blocks.base, target);
+  }
+  header_store((tsr_ref)target, header);
+  copy_publish(object, forwarding, shared);
+  return (tsr_ref)target;
 }
 
 void copy_keep(const copy_space *space, tsr_ref object, uint64_t header) {
@@ -129,8 +156,9 @@ void copy_flush(const copy_buffer *targets) {
 /* ---- release: from-space is freed, kept blocks change sides ------------------------------------- */
 
 /* Leaves only those objects in a kept block that stay; the rest becomes filler. Returns their bytes. */
-static size_t copy_block_rewrite(const tsr_heap *heap, uint32_t index) {
-  size_t kept_bytes = 0;
+static size_t copy_block_rewrite(copy_space *space, uint32_t index) {
+  const tsr_heap *heap = space->to.heap;
+  size_t kept_bytes = 0, hash_bytes = 0;
   uintptr_t at = block_map_start(&heap->blocks, index);
   uintptr_t end = at + block_map_at(&heap->blocks, index)->top_bytes;
   while ((at = object_walk_next(at, end)) < end) {
@@ -140,11 +168,13 @@ static size_t copy_block_rewrite(const tsr_heap *heap, uint32_t index) {
     if (header_stays(header)) {
       header_store(object, header_with_forward_bits(header, (enum gc_byte)0));
       kept_bytes += bytes;
+      if (header_is_hashed(header)) hash_bytes += heap->hash_word_bytes;
     } else {
       memset((void *)at, 0, bytes);
     }
     at += bytes;
   }
+  os_atomic_store(&space->hash_bytes, os_atomic_load(&space->hash_bytes) + hash_bytes);
   return kept_bytes;
 }
 
@@ -156,7 +186,7 @@ static size_t copy_space_release_block(copy_space *space, uint32_t index) {
     block_map_release(map, index, 1);
     return 0;
   }
-  size_t kept_bytes = copy_block_rewrite(space->to.heap, index);
+  size_t kept_bytes = copy_block_rewrite(space, index);
   b->kept = 0;
   b->rescan = 0;
   if (kept_bytes == 0) {

@@ -8,6 +8,8 @@
  * was copied out before, becomes filler [design: keep-in-place]. So a collection never fails
  * for want of space.
  *
+ * An object whose identity hash was asked for grows when it is copied for the first time: the hash is appended.
+ *
  * Cheney's idea of two roles (C. J. Cheney, A Nonrecursive List Compacting Algorithm, 1970), over blocks
  * instead of halves.
  */
@@ -23,7 +25,10 @@ typedef struct copy_space {
   bump_blocks to;              /* what mutators take buffers from */
   enum block_space from_space; /* what the byte table calls from-space; fixed during a collection */
   uint32_t from_first;         /* list of from-blocks, during a collection */
-  uint8_t exhausted;           /* this collection found no destination once; set by any worker */
+  os_atomic_word
+      hash_bytes; /* by which hashed objects will grow when they are copied; any thread, by atomic
+                                  addition; set anew in a pause */
+  uint8_t exhausted; /* this collection found no destination once; set by any worker */
 } copy_space;
 
 /* Where one collecting thread copies to: a block, filled from the bottom. */
@@ -65,8 +70,8 @@ uintptr_t copy_block_end(const copy_buffer *targets, uint32_t index);
 /* Notes how far the caller has filled its blocks. */
 void copy_flush(const copy_buffer *targets);
 
-/* Room for a survivor of any layout, whose size comes out, or 0. */
-uintptr_t copy_find(copy_buffer *targets, tsr_ref object, uint64_t header, size_t *bytes);
+/* As copy_evacuate(), of any object. */
+tsr_ref copy_evacuate_any(copy_buffer *targets, tsr_ref object, uint64_t header, bool shared);
 /* Marks an object of from-space as staying where it is. `header` is its first word, unclaimed. */
 void copy_keep(const copy_space *space, tsr_ref object, uint64_t header);
 
@@ -97,41 +102,42 @@ static inline bool copy_stays_in_block(tsr_ref object, size_t bytes) {
   return ((uintptr_t)object ^ last) < BLOCK_BYTES;
 }
 
+/* What is stored into an object's first word publishes the copy, where it is `shared`. */
+OS_ALWAYS_INLINE void copy_publish(tsr_ref object, uint64_t forwarding, bool shared) {
+  if (shared) {
+    header_store_shared(object, forwarding);
+  } else {
+    header_store(object, forwarding);
+  }
+}
+
 /*
  * Moves an object of from-space that nobody reached before, or marks it as staying. Returns where it is
- * now. `header` is its first word, `bytes` what layout_trace_bytes() says, `base` where the heap begins. `shared`:
- * several threads copy; the caller has claimed the object, and what is stored into its first word publishes the
- * copy.
+ * now. `header` is its first word, `bytes` its size as layout_trace_bytes() says, 0 where its identity hash was
+ * asked for; `base` where the heap begins. `shared`: several threads copy; the caller has claimed the object.
  */
 OS_ALWAYS_INLINE tsr_ref copy_evacuate(copy_buffer *targets, uintptr_t base, tsr_ref object,
                                        uint64_t header, size_t bytes, bool shared) {
   copy_target *main = &targets->main;
   uintptr_t target = main->cursor;
-  if (TSR_LIKELY(bytes - 1 < main->end - target && copy_stays_in_block(object, bytes))) {
-    main->cursor += bytes;
-  } else {
-    size_t found_bytes;
-    target = copy_find(targets, object, header, &found_bytes);
-    if (TSR_UNLIKELY(target == 0)) {
-      copy_keep(targets->space, object, header);
-      return object;
-    }
-    bytes = found_bytes;
+  if (TSR_UNLIKELY(bytes - 1 >= main->end - target || !copy_stays_in_block(object, bytes))) {
+    return copy_evacuate_any(targets, object, header, shared);
   }
+  main->cursor += bytes;
   targets->live_bytes += bytes;
   copy_words(target, object, bytes);
   header_store((tsr_ref)target, header);
-  uint64_t word = forwarding_word(base, target);
-  if (shared) {
-    header_store_shared(object, word);
-  } else {
-    header_store(object, word);
-  }
+  copy_publish(object, forwarding_word(base, target), shared);
   return (tsr_ref)target;
 }
 
 static inline size_t copy_space_blocks(const copy_space *space) {
   return bump_blocks_count(&space->to);
+}
+
+/* By how many blocks at most the next collection's copies are larger than the objects. */
+static inline size_t copy_space_growth_blocks(const copy_space *space) {
+  return (os_atomic_load(&space->hash_bytes) + BLOCK_BYTES - 1) >> BLOCK_SHIFT;
 }
 
 #endif

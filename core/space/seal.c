@@ -85,8 +85,10 @@ bool seal_close(tsr_heap *heap, tsr_ref object, size_t bytes) {
   bool code = seal_is_code(heap, object);
   if (code) os_memory_flush_instructions((void *)span.start, span.end - span.start);
   if (!seal_protect(span, code ? OS_ACCESS_EXECUTE : OS_ACCESS_READ)) return false;
+  block *b = block_map_at(&heap->blocks, span.block_index);
   os_mutex_lock(&heap->blocks.lock);
-  block_map_at(&heap->blocks, span.block_index)->sealed_pages |= span.mask;
+  b->sealed_pages |= span.mask;
+  b->refused_pages &= (uint8_t)~span.mask;
   os_mutex_unlock(&heap->blocks.lock);
   return true;
 }
@@ -98,6 +100,25 @@ bool seal_open(tsr_heap *heap, tsr_ref object, size_t bytes) {
   block_map_at(&heap->blocks, span.block_index)->sealed_pages &= (uint8_t)~span.mask;
   os_mutex_unlock(&heap->blocks.lock);
   return true;
+}
+
+bool seal_is_read_only(const tsr_heap *heap, uintptr_t address) {
+  if (!seal_is_possible(heap, (tsr_ref)address)) return false;
+  page_span span = seal_span(heap, (tsr_ref)address, 1);
+  return (block_map_at(&heap->blocks, span.block_index)->sealed_pages & span.mask) != 0;
+}
+
+void seal_note_refused(tsr_heap *heap, tsr_ref object) {
+  page_span span = seal_span(heap, object, TSR_GRANULE);
+  os_mutex_lock(&heap->blocks.lock);
+  block_map_at(&heap->blocks, span.block_index)->refused_pages |= span.mask;
+  os_mutex_unlock(&heap->blocks.lock);
+}
+
+/* Takes no lock: a signal handler asks. */
+bool seal_was_refused(const tsr_heap *heap, tsr_ref object) {
+  page_span span = seal_span(heap, object, TSR_GRANULE);
+  return (block_map_at(&heap->blocks, span.block_index)->refused_pages & span.mask) != 0;
 }
 
 /* ---- the collector --------------------------------------------------------------------------------- */

@@ -26,6 +26,14 @@ bool seal_is_code(tsr_heap *heap, tsr_ref object);
 bool seal_close(tsr_heap *heap, tsr_ref object, size_t bytes);
 bool seal_open(tsr_heap *heap, tsr_ref object, size_t bytes);
 
+/* Whether the page at an address is sealed; of a large object, its first block is asked. Takes no lock: for a signal
+   handler. */
+bool seal_is_read_only(const tsr_heap *heap, uintptr_t address);
+
+/* A store into a sealed object has come to the write barrier; whether one has. */
+void seal_note_refused(tsr_heap *heap, tsr_ref object);
+bool seal_was_refused(const tsr_heap *heap, tsr_ref object);
+
 /* ---- the collector, world stopped ----------------------------------------------------------------- */
 
 /* Makes the pages around a sealed object writable until seal_close_again(). */

@@ -17,6 +17,8 @@ tsr_status spaces_open(tsr_heap *heap, tsr_error *error) {
   if (!compaction_open(&all->compaction, heap)) goto no_arena;
   if (!slide_open(&all->slide, &all->compaction)) goto no_slide;
   heap->spaces = all;
+  heap->blocks.range.divide = spaces_divide;
+  heap->blocks.range.owner = heap;
   return TSR_OK;
 
 no_slide:
@@ -56,6 +58,14 @@ size_t spaces_release_staying(tsr_heap *heap) {
   }
   seal_close_again(heap);
   return live_bytes;
+}
+
+void spaces_return_memory(tsr_heap *heap) {
+  block_map_end_collection(&heap->blocks);
+  if (heap->verifies)
+    return; /* guards: each block is given back when it is freed, and soon in use again */
+  object_bits_end_collection(&heap->bits, &heap->blocks);
+  compaction_cut(&heap->spaces->compaction);
 }
 
 void spaces_enumerate(const tsr_heap *heap, tsr_object_callback callback, void *context) {

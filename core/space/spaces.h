@@ -47,6 +47,24 @@ void spaces_enumerate(const tsr_heap *heap, tsr_object_callback callback, void *
 void spaces_each_immortal(const tsr_heap *heap, void (*visit)(void *context, tsr_ref object),
                           void *context);
 
+/* Whether an object was frozen. */
+static inline bool spaces_is_frozen(const tsr_heap *heap, tsr_ref object) {
+  const block_map *map = &heap->blocks;
+  return block_map_space_of(map, (uintptr_t)object) == BLOCK_ARENA &&
+         spaces_arena_of(heap, (uintptr_t)object)->id == ARENA_FROZEN;
+}
+
+/* Every object of default placement stays where it is from now on. World stopped, no buffer handed out. False: no
+   memory for the tables, and nothing changed. */
+bool spaces_freeze(tsr_heap *heap);
+
+/* After each collection: gives memory that was not used for some time back to the system, and what the tables had for
+   it. World stopped. */
+void spaces_return_memory(tsr_heap *heap);
+
+/* Divides the range of the heap's blocks into stretches by what they are. World stopped, under the block map's lock. */
+void spaces_divide(void *heap, memory_stretch_visit *visit, void *context);
+
 /* Takes and lets go the locks of this room around fork(). */
 void spaces_fork(tsr_heap *heap, os_fork_stage stage);
 

@@ -90,13 +90,15 @@ static void finalizer_make_ready(struct finalizers *f, finalizer_list *list, uin
 /* ---- opening ---------------------------------------------------------------------------------------- */
 
 static bool finalizers_reserve(struct finalizers *f, memory_account *account, size_t entries) {
-  if (!memory_table_create(&f->objects, account, MEMORY_FINALIZERS, entries * sizeof(tsr_slot))) {
+  if (!memory_table_create(&f->objects, account, MEMORY_FINALIZERS, "finalizer objects",
+                           entries * sizeof(tsr_slot))) {
     return false;
   }
-  if (!memory_table_create(&f->data, account, MEMORY_FINALIZERS, entries * sizeof(tsr_slot))) {
+  if (!memory_table_create(&f->data, account, MEMORY_FINALIZERS, "finalizer data",
+                           entries * sizeof(tsr_slot))) {
     goto no_data;
   }
-  if (memory_table_create(&f->links, account, MEMORY_FINALIZERS,
+  if (memory_table_create(&f->links, account, MEMORY_FINALIZERS, "finalizer lists",
                           entries * sizeof(finalizer_link))) {
     return true;
   }
@@ -156,8 +158,8 @@ static uint32_t finalizer_take(struct finalizers *f) {
     return index;
   }
   size_t count = (size_t)f->count + 1;
-  size_t object_bytes = f->objects.committed_bytes;
-  size_t data_bytes = f->data.committed_bytes;
+  size_t object_bytes = memory_table_committed(&f->objects);
+  size_t data_bytes = memory_table_committed(&f->data);
   if (memory_table_extend(&f->objects, count * sizeof(tsr_slot), MEMORY_WITHIN_LIMIT) &&
       memory_table_extend(&f->data, count * sizeof(tsr_slot), MEMORY_WITHIN_LIMIT) &&
       memory_table_extend(&f->links, count * sizeof(finalizer_link), MEMORY_WITHIN_LIMIT)) {

@@ -33,6 +33,8 @@
 #define KERNEL_LINE_BYTES     ((size_t)64)
 /* Objects scanned between two looks for idle workers. */
 #define KERNEL_TURN           64u
+/* Of a header. */
+#define KERNEL_HASH_BITS      ((uint64_t)GC_HASH_BITS << GC_BYTE_SHIFT)
 
 /*
  * A worker while it traces: what the loops read for each slot, and the private end of its queue. A local
@@ -49,7 +51,7 @@ typedef struct kernel_run {
   reference_rule rule;
   const uint64_t *traces; /* of layouts whose index is in the header */
   uint64_t layout_count;  /* 0: none is, or the index is elsewhere */
-  uint64_t layout_bits;   /* of a header: the index */
+  uint64_t layout_bits;   /* of a header: the index, and those of the identity hash */
   uint32_t layout_shift;
   uint64_t last_layout; /* the index bits of the header that was looked at last, */
   uint64_t last_trace;  /* and what they stand for */
@@ -82,7 +84,8 @@ OS_ALWAYS_INLINE kernel_run kernel_begin(struct worker *worker) {
                       .rule = heap->references,
                       .traces = layout_traces(layouts),
                       .layout_count = layout_traced_count(layouts),
-                      .layout_bits = (uint64_t)layouts->source.mask << layouts->source.shift,
+                      .layout_bits = (uint64_t)layouts->source.mask << layouts->source.shift |
+                                     KERNEL_HASH_BITS,
                       .layout_shift = (uint32_t)layouts->source.shift,
                       .last_layout = 0,
                       .last_trace = LAYOUT_NOT_PLAIN,
@@ -465,15 +468,17 @@ OS_ALWAYS_INLINE void kernel_scan_other(const kernel k, struct worker *worker, t
 /*
  * What is known of an object's layout. It is looked up where it is not the same as the last one's, of which the
  * processor guesses that it is: so in a list it reaches for the next object while it still checks this
- * one's header.
+ * one's header. An object whose identity hash was asked for counts as one of another layout, for it may be larger, or
+ * become so: a question that costs the others nothing.
  */
 OS_ALWAYS_INLINE uint64_t kernel_layout(kernel_run *run, uint64_t header) {
   uint64_t bits = header & run->layout_bits;
   if (TSR_UNLIKELY(bits != run->last_layout)) {
-    uint64_t index = bits >> run->layout_shift;
+    uint64_t index = (bits & ~KERNEL_HASH_BITS) >> run->layout_shift;
     run->last_layout = bits;
     bool known = index != 0 && index < run->layout_count;
     run->last_trace = known ? run->traces[index] : LAYOUT_NOT_PLAIN;
+    if ((bits & KERNEL_HASH_BITS) != 0) run->last_trace = layout_trace_sizeless(run->last_trace);
   }
   return run->last_trace;
 }

@@ -10,7 +10,9 @@
 #include <string.h>
 
 #include "core/object/reference.h"
+#include "core/os/compiler.h"
 #include "core/os/error.h"
+#include "core/trace/fibres.h"
 
 #define HANDLES_MOST    ((size_t)1 << 24)
 #define HANDLES_LEAST   ((size_t)1 << 12)
@@ -46,12 +48,13 @@ tsr_status roots_open(tsr_heap *heap, tsr_error *error) {
   if (!os_mutex_create(&roots->lock)) goto no_lock;
   /* Address space may be scarce: take less of it rather than none. */
   size_t handles = HANDLES_MOST;
-  while (
-      !memory_table_create(&roots->handles, account, MEMORY_HANDLES, handles * sizeof(tsr_slot))) {
+  while (!memory_table_create(&roots->handles, account, MEMORY_HANDLES, "handles",
+                              handles * sizeof(tsr_slot))) {
     handles /= 2;
     if (handles < HANDLES_LEAST) goto no_handles;
   }
-  if (!memory_table_create(&roots->handle_bits, account, MEMORY_HANDLES, 2 * handles / 8)) {
+  if (!memory_table_create(&roots->handle_bits, account, MEMORY_HANDLES, "handle bits",
+                           2 * handles / 8)) {
     goto no_bits;
   }
   heap->roots = roots;
@@ -107,7 +110,7 @@ static uint64_t handle_take(struct roots *roots) {
     return index;
   }
   size_t next = roots->handle_count;
-  size_t bit_bytes = roots->handle_bits.committed_bytes;
+  size_t bit_bytes = memory_table_committed(&roots->handle_bits);
   if (!memory_table_extend(&roots->handle_bits, (next / 64 + 1) * sizeof(handle_word),
                            MEMORY_WITHIN_LIMIT)) {
     return HANDLE_NONE;
@@ -248,15 +251,19 @@ static tsr_status range_insert(tsr_heap *heap, tsr_slot *first, size_t count, ts
   return TSR_OK;
 }
 
+tsr_status ambiguous_check(const tsr_heap *heap, const char *what, tsr_error *error) {
+  if ((heap->binding->needs & TSR_NEEDS_AMBIGUOUS_ROOTS) != 0) return TSR_OK;
+  return error_set(error, TSR_MISMATCH,
+                   "%s needs a binding that declares TSR_NEEDS_AMBIGUOUS_ROOTS; this one does not",
+                   what);
+}
+
 static tsr_status range_check_kind(const tsr_heap *heap, tsr_root_kind kind, tsr_error *error) {
   if (kind == TSR_ROOT_PRECISE) return TSR_OK;
   if (kind != TSR_ROOT_AMBIGUOUS) {
     return error_set(error, TSR_INVALID_ARGUMENT, "%d is no kind of root range", (int)kind);
   }
-  if ((heap->binding->needs & TSR_NEEDS_AMBIGUOUS_ROOTS) != 0) return TSR_OK;
-  return error_set(error, TSR_MISMATCH,
-                   "an ambiguous root range needs a binding that declares "
-                   "TSR_NEEDS_AMBIGUOUS_ROOTS; this one does not");
+  return ambiguous_check(heap, "an ambiguous root range", error);
 }
 
 tsr_status roots_add_range(tsr_heap *heap, tsr_slot *first, size_t count, tsr_root_kind kind,
@@ -324,15 +331,21 @@ static tsr_status stack_insert(tsr_heap *heap, tsr_native_stack *stack, tsr_erro
   return TSR_OK;
 }
 
-tsr_status roots_add_stack(tsr_heap *heap, tsr_native_stack *stack, tsr_error *error) {
+tsr_status native_stack_check(const tsr_native_stack *stack, tsr_error *error) {
   if (stack == NULL || stack->top == NULL) {
     return error_set(error, TSR_INVALID_ARGUMENT, "a native stack needs a place for its top");
   }
   if ((stack->base == NULL) != (*stack->top == NULL) || *stack->top < stack->base) {
     return error_set(error, TSR_INVALID_ARGUMENT, "a native stack's top lies below its base");
   }
+  return TSR_OK;
+}
+
+tsr_status roots_add_stack(tsr_heap *heap, tsr_native_stack *stack, tsr_error *error) {
+  tsr_status status = native_stack_check(stack, error);
+  if (status != TSR_OK) return status;
   os_mutex_lock(&heap->roots->lock);
-  tsr_status status = stack_insert(heap, stack, error);
+  status = stack_insert(heap, stack, error);
   os_mutex_unlock(&heap->roots->lock);
   return status;
 }
@@ -349,20 +362,23 @@ tsr_status roots_remove_stack(tsr_heap *heap, const tsr_native_stack *stack, tsr
                    (const void *)stack);
 }
 
-static void stack_visit(const tsr_native_stack *stack, tsr_visitor *visitor) {
+void native_stack_visit(const tsr_native_stack *stack, tsr_visitor *visitor) {
   tsr_slot *top = *stack->top;
   visitor_name(visitor, "native stack", stack->name);
   if (top > stack->base) visitor_visit(visitor, stack->base, (size_t)(top - stack->base));
 }
 
+void native_stack_clean(const tsr_native_stack *stack) {
+  if (stack->clean_below != NULL) *stack->clean_below = *stack->top;
+}
+
 void roots_clean_stacks(tsr_heap *heap) {
   struct roots *roots = heap->roots;
   os_mutex_lock(&roots->lock);
-  for (size_t i = 0; i < roots->stack_count; i++) {
-    const tsr_native_stack *stack = roots->stacks[i];
-    if (stack->clean_below != NULL) *stack->clean_below = *stack->top;
-  }
+  for (size_t i = 0; i < roots->stack_count; i++)
+    native_stack_clean(roots->stacks[i]);
   os_mutex_unlock(&roots->lock);
+  fibres_clean_stacks(heap);
 }
 
 /* ---- visiting ------------------------------------------------------------------------------------------ */
@@ -375,8 +391,9 @@ void roots_visit(tsr_heap *heap, tsr_visitor *visitor) {
   handles_visit(roots, false, visitor);
   ranges_visit(roots, visitor);
   for (size_t i = 0; i < roots->stack_count; i++)
-    stack_visit(roots->stacks[i], visitor);
+    native_stack_visit(roots->stacks[i], visitor);
   os_mutex_unlock(&roots->lock);
+  fibres_visit(heap, visitor);
   visitor_name(visitor, "slot of scan_heap_roots", NULL);
   if (heap->binding->scan_heap_roots != NULL) heap->binding->scan_heap_roots(heap->vm, visitor);
 }
@@ -389,6 +406,13 @@ void roots_visit_weak(tsr_heap *heap, tsr_visitor *visitor) {
   os_mutex_unlock(&roots->lock);
 }
 
+OS_READS_STACKS void ambiguous_visit(const tsr_slot *first, size_t count, const char *name,
+                                     void (*visit)(void *context, uint64_t word, const char *name),
+                                     void *context) {
+  for (size_t i = 0; i < count; i++)
+    visit(context, first[i].word, name);
+}
+
 void roots_each_ambiguous(tsr_heap *heap,
                           void (*visit)(void *context, uint64_t word, const char *name),
                           void *context) {
@@ -397,16 +421,16 @@ void roots_each_ambiguous(tsr_heap *heap,
   for (size_t i = 0; i < roots->range_count; i++) {
     const root_range *range = &roots->ranges[i];
     if (range->kind != TSR_ROOT_AMBIGUOUS) continue;
-    for (size_t word = 0; word < range->count; word++)
-      visit(context, range->first[word].word, range->name);
+    ambiguous_visit(range->first, range->count, range->name, visit, context);
   }
   os_mutex_unlock(&roots->lock);
+  fibres_each_ambiguous(heap, visit, context);
 }
 
 void roots_visit_mutator(tsr_mutator *mutator, tsr_visitor *visitor) {
   const tsr_heap *heap = mutator->heap;
   visitor_name(visitor, "local handle", NULL);
-  locals_visit(mutator, visitor);
+  locals_visit_mutator(mutator, visitor);
   visitor_name(visitor, "slot of scan_mutator_roots", NULL);
   if (heap->binding->scan_mutator_roots != NULL) {
     heap->binding->scan_mutator_roots(heap->vm, mutator, visitor);

@@ -60,13 +60,34 @@ void roots_clean_stacks(tsr_heap *heap);
 /* Takes and lets go the lock of this room around fork(). */
 void roots_fork(tsr_heap *heap, os_fork_stage stage);
 
+/* ---- what a heap's own roots share with those of fibres ------------------------------------------------ */
+
+tsr_status native_stack_check(const tsr_native_stack *stack, tsr_error *error);
+void native_stack_visit(const tsr_native_stack *stack, tsr_visitor *visitor);
+void native_stack_clean(const tsr_native_stack *stack);
+
+/* TSR_MISMATCH: the binding does not declare that it has ambiguous roots. */
+tsr_status ambiguous_check(const tsr_heap *heap, const char *what, tsr_error *error);
+/* Shows words that may be references. They may lie on a C stack. */
+void ambiguous_visit(const tsr_slot *first, size_t count, const char *name,
+                     void (*visit)(void *context, uint64_t word, const char *name), void *context);
+
 /* ---- handle scopes ------------------------------------------------------------------------------ */
 
 /* Room for more local handles: enters the next chunk. False: no memory. */
 bool locals_extend(tsr_mutator *mutator);
+/* Whether those in use hold a handle. */
 bool locals_are_open(const tsr_mutator *mutator);
-void locals_visit(tsr_mutator *mutator, tsr_visitor *visitor);
-/* Frees the slots; the mutator itself is not touched. */
-void locals_free(struct tsr_mutator_private *own);
+/* Those in use, and with a fibre the thread's own too. */
+void locals_visit_mutator(const tsr_mutator *mutator, tsr_visitor *visitor);
+void locals_visit(const local_scopes *scopes, tsr_visitor *visitor);
+void locals_free(tsr_heap *heap, struct local_chunk *first);
+
+/* New ones, for a fibre. False: no memory. */
+bool locals_begin(tsr_heap *heap, local_scopes *scopes);
+/* The mutator uses other ones from here on; those that it used are noted. */
+void locals_exchange(tsr_mutator *mutator, local_scopes *leaving, const local_scopes *entering);
+/* All handles in them are gone. */
+local_scopes locals_emptied(struct local_chunk *first);
 
 #endif

@@ -17,15 +17,11 @@
 
 /* ---- opening ---------------------------------------------------------------------------------- */
 
-static size_t team_round_to_pages(size_t bytes) {
-  size_t page = os_page_bytes();
-  return (bytes + page - 1) / page * page;
-}
-
 static bool team_open_queues(struct team *team, tsr_heap *heap) {
   size_t most = (size_t)heap->options.values.heap_max / TEAM_MOST_QUEUE_SHARE;
-  size_t bytes = team_round_to_pages(most + heap_queue_bytes(0));
-  if (!memory_table_create(&team->queues, &heap->account, MEMORY_MARK_QUEUE, bytes)) return false;
+  size_t bytes = os_page_round(most + heap_queue_bytes(0));
+  if (!memory_table_create(&team->queues, &heap->account, MEMORY_MARK_QUEUE, "mark queues", bytes))
+    return false;
   if (memory_table_extend(&team->queues, heap_queue_bytes(0), MEMORY_WITHIN_LIMIT)) return true;
   memory_table_destroy(&team->queues);
   return false;
@@ -198,22 +194,23 @@ static void team_extend_queues(struct team *team) {
   (void)memory_table_extend(queues, heap_queue_bytes(limit_bytes), MEMORY_WITHIN_LIMIT);
   size_t wanted = limit_bytes / TEAM_MOST_QUEUE_SHARE;
   size_t spare = team_spare_bytes(team->heap);
-  if (wanted < queues->committed_bytes) return;
-  if (wanted - queues->committed_bytes > spare) wanted = queues->committed_bytes + spare;
+  size_t committed = memory_table_committed(queues);
+  if (wanted < committed) return;
+  if (wanted - committed > spare) wanted = committed + spare;
   (void)memory_table_extend(queues, wanted / os_page_bytes() * os_page_bytes(),
                             MEMORY_WITHIN_LIMIT);
 }
 
 void team_disperse(struct team *team) {
-  size_t kept = team_round_to_pages(heap_queue_bytes(os_atomic_load(&team->heap->limit_bytes)));
-  if (kept < team->queues.committed_bytes) memory_table_cut(&team->queues, kept);
+  size_t kept = os_page_round(heap_queue_bytes(os_atomic_load(&team->heap->limit_bytes)));
+  memory_table_cut(&team->queues, kept);
 }
 
 void team_gather(struct team *team) {
   team_extend_queues(team);
   team->used_bytes = (size_t)team->heap->blocks.used_blocks * BLOCK_BYTES;
   uint32_t wanted = team_wanted(team);
-  size_t queues = team->queues.committed_bytes / TEAM_LEAST_QUEUE_BYTES;
+  size_t queues = memory_table_committed(&team->queues) / TEAM_LEAST_QUEUE_BYTES;
   if (wanted > queues) wanted = (uint32_t)queues;
   os_mutex_lock(&team->lock);
   while (team->started + 1 < wanted && team_start(team)) {
@@ -221,7 +218,7 @@ void team_gather(struct team *team) {
   team->active = team->started + 1 < wanted ? team->started + 1 : wanted;
   team->job = NULL;
   os_mutex_unlock(&team->lock);
-  size_t share = team->queues.committed_bytes / team->active / 64 * 64;
+  size_t share = memory_table_committed(&team->queues) / team->active / 64 * 64;
   for (uint32_t i = 0; i < team->active; i++) {
     struct worker *worker = team_worker(team, i);
     worker_reset(worker);

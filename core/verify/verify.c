@@ -16,13 +16,15 @@
 #include "core/object/layout.h"
 #include "core/object/reference.h"
 #include "core/os/error.h"
-#include "core/os/memory.h"
 #include "core/space/seal.h"
 #include "core/space/spaces.h"
+#include "core/trace/identities.h"
+#include "core/verify/free_memory.h"
+#include "core/verify/scan.h"
+#include "core/verify/stores.h"
 
 #define REPORT_BYTES      2048
 #define PATH_MOST         12 /* objects of a path that are printed */
-#define SCAN_SLOTS        64
 #define REACHED_FROM_ROOT UINT64_MAX
 
 /* An object that was reached, and where from. */
@@ -43,11 +45,18 @@ struct verifier {
   size_t queue_count, queue_capacity;
   bool no_memory;
 
+  /* With the option, between collections: what lay where before, and what is free. */
+  bool remembers;
+  past past;
+  stores stores;
+  uint32_t collections; /* that were over when the blocks were walked last */
+  bool just_collected;  /* one more now: what is broken the collector broke */
+
   /* The first fault. */
   const char *rule; /* NULL: none yet */
   tsr_ref
       object; /* the object that breaks it, or holds the slot that does; NULL: a root does, or a block */
-  uintptr_t bad_block;
+  uintptr_t bad_block, bad_word;
   const tsr_slot *slot;
   uint64_t word;           /* in the slot */
   uint32_t unwalked_block; /* the block that could not be walked to its end, or BLOCK_NONE */
@@ -58,51 +67,52 @@ struct verifier {
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
 
-static uint64_t *verifier_bitmap(size_t bytes) {
-  uint64_t *bitmap = os_memory_reserve(bytes, TSR_MAX_ALIGN);
-  if (bitmap == NULL) return NULL;
-  if (os_memory_commit(bitmap, bytes)) return bitmap;
-  os_memory_release(bitmap, bytes);
-  return NULL;
-}
-
 struct verifier *verifier_create(tsr_heap *heap) {
   struct verifier *v = calloc(1, sizeof *v);
   if (v == NULL) return NULL;
   v->heap = heap;
   memory_account_open(&v->account, SIZE_MAX);
   v->bitmap_bytes = heap->bits.reserved_bytes;
-  v->starts = verifier_bitmap(v->bitmap_bytes);
-  if (v->starts == NULL) goto no_starts;
-  v->seen = verifier_bitmap(v->bitmap_bytes);
-  if (v->seen == NULL) goto no_seen;
-  return v;
-
-no_seen:
-  os_memory_release(v->starts, v->bitmap_bytes);
-no_starts:
-  free(v);
+  v->starts = verifier_table_open(&v->account, "verifier's starts", v->bitmap_bytes);
+  v->seen = verifier_table_open(&v->account, "verifier's marks", v->bitmap_bytes);
+  if (v->starts != NULL && v->seen != NULL) return v;
+  verifier_destroy(v);
   return NULL;
 }
 
 void verifier_destroy(struct verifier *v) {
   if (v == NULL) return;
   segment_release(&v->account, MEMORY_INSTANCE, v->queue, v->queue_capacity * sizeof *v->queue);
-  os_memory_release(v->seen, v->bitmap_bytes);
-  os_memory_release(v->starts, v->bitmap_bytes);
+  stores_close(&v->stores);
+  past_close(&v->past);
+  verifier_table_close(&v->account, v->seen);
+  verifier_table_close(&v->account, v->starts);
   free(v);
+}
+
+const memory_account *verifier_account(const struct verifier *v) {
+  return &v->account;
 }
 
 tsr_status verifier_open(tsr_heap *heap, tsr_error *error) {
   if (!heap->verifies) return TSR_OK;
   heap->verifier = verifier_create(heap);
-  if (heap->verifier != NULL) return TSR_OK;
+  if (heap->verifier != NULL && past_open(&heap->verifier->past, heap, &heap->verifier->account) &&
+      stores_open(&heap->verifier->stores, heap, &heap->verifier->account)) {
+    heap->verifier->remembers = true;
+    return TSR_OK;
+  }
+  verifier_close(heap);
   return error_set(error, TSR_OUT_OF_MEMORY, "verify: the system has no memory for the verifier");
 }
 
 void verifier_close(tsr_heap *heap) {
   verifier_destroy(heap->verifier);
   heap->verifier = NULL;
+}
+
+const past *verifier_past(const struct verifier *v) {
+  return &v->past;
 }
 
 /* ---- faults ------------------------------------------------------------------------------------------- */
@@ -155,6 +165,12 @@ static void reach(struct verifier *v, reached next) {
 
 /* ---- walking the blocks: which objects there are --------------------------------------------------------- */
 
+static bool hash_bits_fit(const tsr_heap *heap, tsr_ref object, unsigned gc) {
+  unsigned bits = gc & GC_HASH_BITS;
+  return bits == 0 || (bits != GC_HASH_BITS &&
+                       (identities_move(heap, object) || spaces_is_frozen(heap, object)));
+}
+
 /* What is wrong with an object that has `room` bytes up to the end of its place; its size if nothing is. */
 static const char *object_fault(const tsr_heap *heap, tsr_ref object, size_t room, size_t *bytes) {
   uint64_t header = header_load(object);
@@ -162,19 +178,25 @@ static const char *object_fault(const tsr_heap *heap, tsr_ref object, size_t roo
   if ((gc & GC_FORWARD_BITS) != 0) return "no object is forwarded outside a collection";
   const layout *l = layout_of(heap->layouts, object);
   if (l == NULL) return "an object's header names a registered layout";
+  if (!hash_bits_fit(heap, object, gc)) {
+    return "an object's identity-hash bits are set where objects move, and one of them at most: "
+           "the GC byte belongs "
+           "to the collector";
+  }
   *bytes = layout_object_bytes(heap, l, object);
+  if (*bytes != 0) *bytes += layout_hash_bytes(heap, header);
   if (*bytes == 0 || *bytes > room) return "an object lies in its block, or its blocks, as a whole";
   if ((((uintptr_t)object + l->align_offset) & (l->align - 1)) != 0) {
     return "an object has the alignment that its layout promises";
   }
-  if ((gc & GC_ARMED) != 0 && !heap->plan->barrier->arms_objects &&
+  if ((gc & GC_ARMED) != 0 && !heap->plan->barrier->arms_objects && !heap_watches(heap, object) &&
       !seal_is_closed((tsr_heap *)(uintptr_t)heap, object)) {
     return "only sealed objects are armed under a plan without a barrier: the GC byte belongs to "
            "the "
            "collector";
   }
-  if ((gc & (GC_AGE_BITS | GC_HASH_BITS)) != 0) {
-    return "no plan of this version sets age or hash bits: the GC byte belongs to the collector";
+  if ((gc & GC_AGE_BITS) != 0) {
+    return "no plan of this version sets age bits: the GC byte belongs to the collector";
   }
   return NULL;
 }
@@ -219,7 +241,8 @@ static void walk_arena(struct verifier *v, uint32_t index) {
   }
 }
 
-static void walk_block(struct verifier *v, uint32_t index, enum block_space space) {
+/* Notes where in a block that is in use objects begin. */
+static void walk_used(struct verifier *v, uint32_t index, enum block_space space) {
   const tsr_heap *heap = v->heap;
   memset(object_bits_of(v->starts, index), 0, BLOCK_BIT_WORDS * sizeof(uint64_t));
   memset(object_bits_of(v->seen, index), 0, BLOCK_BIT_WORDS * sizeof(uint64_t));
@@ -243,20 +266,54 @@ static void walk_block(struct verifier *v, uint32_t index, enum block_space spac
   }
 }
 
+/* In a block that nobody uses any more none begins. Those that nobody ever used cost no memory here. */
+static void forget_starts(uint64_t *starts) {
+  for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
+    if (starts[i] != 0) starts[i] = 0;
+  }
+}
+
+static void walk_block(struct verifier *v, uint32_t index, enum block_space space) {
+  uint64_t before[BLOCK_BIT_WORDS];
+  uint64_t *starts = object_bits_of(v->starts, index);
+  if (v->just_collected) memcpy(before, starts, sizeof before);
+  if (space > BLOCK_FREE) {
+    walk_used(v, index, space);
+  } else {
+    forget_starts(starts);
+  }
+  if (v->just_collected) past_note(&v->past, index, before, starts, v->collections);
+  if (!v->remembers || space <= BLOCK_FREE) return;
+  bool rest = space == BLOCK_LARGE_REST;
+  past_note_place(&v->past, index,
+                  rest ? index - block_map_at(&v->heap->blocks, index)->run_next : 0);
+}
+
+/* Right after a collection free memory is as the collection left it. */
+static void check_free_memory(struct verifier *v) {
+  if (!v->remembers || v->just_collected || v->rule != NULL) return;
+  v->bad_word = free_memory_written(v->heap, &v->word);
+  if (v->bad_word != 0)
+    v->rule = "nobody writes into freed memory: somebody has since the last collection";
+}
+
 void verifier_begin(struct verifier *v) {
   const block_map *map = &v->heap->blocks;
+  v->just_collected = v->remembers && map->collection != v->collections;
+  v->collections = map->collection;
   v->queue_count = 0;
   v->no_memory = false;
   v->rule = NULL;
   v->object = NULL;
   v->bad_block = 0;
+  v->bad_word = 0;
   v->slot = NULL;
   v->traced = false;
   v->unwalked_block = BLOCK_NONE;
   for (uint32_t i = 0; i < block_map_extent(map); i++) {
-    enum block_space space = block_map_space(map, i);
-    if (space > BLOCK_FREE) walk_block(v, i, space);
+    walk_block(v, i, block_map_space(map, i));
   }
+  check_free_memory(v);
   for (unsigned i = 0; i < ARENAS; i++) {
     uint32_t at_block = 0;
     const char *fault = arena_fault(&v->heap->spaces->arenas[i], &at_block);
@@ -271,13 +328,17 @@ void verifier_begin(struct verifier *v) {
 
 /* Where a reference leads; NULL where that is the start of an object. */
 static const char *reference_fault(const struct verifier *v, uintptr_t address) {
-  if (block_map_space_of(&v->heap->blocks, address) <= BLOCK_FREE) {
-    return "a reference leads into a block that is in use: this one is free, or never was";
+  if (address % TSR_GRANULE == 0 && object_bit_get(v->starts, bit_of(v, address))) return NULL;
+  uint32_t collection;
+  if (past_began(&v->past, address, &collection)) {
+    return v->just_collected
+               ? "a reference that the VM reports is updated: this one leads to where an object was"
+               : "a reference kept over a collection lies in a root: this one leads to where an "
+                 "object was, so the VM kept it in a place that is no root";
   }
-  if (address % TSR_GRANULE != 0 || !object_bit_get(v->starts, bit_of(v, address))) {
-    return "a reference leads to the start of an object";
-  }
-  return NULL;
+  return block_map_space_of(&v->heap->blocks, address) > BLOCK_FREE
+             ? "a reference leads to the start of an object"
+             : "a reference leads into a block that is in use: this one is free, or never was";
 }
 
 /* One slot of the object `from`, whose index in the queue is `parent`, or of a root. */
@@ -323,76 +384,42 @@ void verifier_visit_roots(tsr_visitor *visitor, tsr_slot *first, size_t count) {
     visit_slot(v, from, REACHED_FROM_ROOT, &first[i]);
 }
 
-static void scan_bits(struct verifier *v, uint64_t parent, const tsr_slot *words, uint64_t bits) {
-  for (unsigned i = 0; bits != 0; i++, bits >>= 1) {
-    if ((bits & 1) != 0) visit_slot(v, v->queue[parent], parent, &words[i]);
-  }
-}
+/* Whose slots are visited. */
+typedef struct visited {
+  struct verifier *v;
+  uint64_t index; /* in the queue */
+} visited;
 
-static void scan_fixed(struct verifier *v, uint64_t parent, const layout *l) {
-  const tsr_slot *words = (const tsr_slot *)v->queue[parent].object;
-  if (l->wide_refs == NULL) {
-    scan_bits(v, parent, words, l->fixed_refs);
-    return;
-  }
-  for (uint32_t i = 0; i < l->wide_words; i++)
-    scan_bits(v, parent, words + 64 * (size_t)i, l->wide_refs[i]);
-}
-
-static void scan_array(struct verifier *v, uint64_t parent, const layout *l) {
-  tsr_ref object = v->queue[parent].object;
-  size_t stride = l->kind == TSR_LAYOUT_ELEMENTS ? l->element_bytes : sizeof(tsr_slot);
-  uint64_t refs = l->kind == TSR_LAYOUT_ELEMENTS ? l->element_refs : 1;
-  const char *at = (const char *)object + l->fixed_bytes;
-  const char *end = at + layout_array_bytes(l, object) / stride * stride;
-  for (; at < end; at += stride)
-    scan_bits(v, parent, (const tsr_slot *)(const void *)at, refs);
-}
-
-/* Weak slots that were not cleared lead to objects as others do. */
-static void scan_weak(struct verifier *v, uint64_t parent, const layout *l) {
-  tsr_ref object = v->queue[parent].object;
-  const tsr_slot *words = (const tsr_slot *)object;
-  scan_fixed(v, parent, l);
-  if (l->kind == TSR_LAYOUT_EPHEMERON) {
-    scan_bits(v, parent, words + l->weak_offset / sizeof(tsr_slot), 3);
-    return;
-  }
-  scan_bits(v, parent, words, l->weak_refs);
-  if (l->length_width != 0) scan_array(v, parent, l);
-}
-
-static void scan_custom(struct verifier *v, uint64_t parent, const layout *l) {
-  tsr_slot *slots[SCAN_SLOTS];
-  size_t position = 0;
-  while (position != TSR_SCAN_DONE) {
-    tsr_slot_buffer out = {slots, slots + SCAN_SLOTS};
-    position = l->scan(v->heap->vm, v->queue[parent].object, position, &out);
-    for (tsr_slot **slot = slots; slot < out.next; slot++)
-      visit_slot(v, v->queue[parent], parent, *slot);
-  }
+static void visit_slot_of(void *context, const tsr_slot *slot) {
+  const visited *of = context;
+  visit_slot(of->v, of->v->queue[of->index], of->index, slot);
 }
 
 static void scan_object(struct verifier *v, uint64_t index) {
-  tsr_ref object = v->queue[index].object;
-  const layout *l = layout_of(v->heap->layouts, object);
-  if (l == NULL || header_is_leaf(header_load(object))) return;
-  switch (l->kind) {
-  case TSR_LAYOUT_CUSTOM:
-    scan_custom(v, index, l);
-    return;
-  case TSR_LAYOUT_WEAK:
-  case TSR_LAYOUT_EPHEMERON:
-    scan_weak(v, index, l);
-    return;
-  case TSR_LAYOUT_REFERENCES:
-  case TSR_LAYOUT_ELEMENTS:
-    scan_array(v, index, l);
-    scan_fixed(v, index, l);
-    return;
-  default:
-    scan_fixed(v, index, l);
-    return;
+  visited of = {v, index};
+  scan_slots(v->heap, v->queue[index].object, visit_slot_of, &of);
+}
+
+/* ---- stores without a barrier ---------------------------------------------------------------------------------- */
+
+static void check_stores(struct verifier *v) {
+  for (uint64_t i = 0; i < v->queue_count && v->rule == NULL; i++) {
+    const tsr_slot *slot = stores_missed(&v->stores, v->queue[i].object);
+    if (slot == NULL) continue;
+    fault_in_slot(v, v->queue[i], slot,
+                  "a reference is stored through the write barrier: since the last collection one "
+                  "was stored here without");
+  }
+}
+
+/* A collection that begins finds nothing armed, and one that has ended leaves all armed. */
+static void end_of_check(struct verifier *v) {
+  if (v->just_collected) {
+    free_memory_fill(v->heap);
+    for (uint64_t i = 0; i < v->queue_count; i++)
+      stores_watch(&v->stores, v->queue[i].object);
+  } else if (v->heap->phase != NULL) {
+    stores_release(&v->stores);
   }
 }
 
@@ -435,6 +462,16 @@ static void text_add_root(text *t, const reached *first) {
            named ? "\"" : "");
 }
 
+/* Which object that is gone lay at an address of the range. */
+static void text_add_past(text *t, const struct verifier *v, uintptr_t address) {
+  uint32_t collection;
+  uintptr_t start = past_find(&v->past, address, &collection);
+  if (start == 0 || object_bit_get(v->starts, bit_of(v, address))) return;
+  text_add(t, ", where until collection %" PRIu32 ", or one before it, an object began",
+           collection);
+  if (start != address) text_add(t, " %zu bytes before", (size_t)(address - start));
+}
+
 /* From the root to the object that holds the slot, nearest last. */
 static void text_add_path(text *t, const struct verifier *v) {
   const reached *path[PATH_MOST];
@@ -465,6 +502,11 @@ static void report_write_fault(struct verifier *v) {
     text_add(&t, "block at 0x%" PRIxPTR, v->bad_block);
     return;
   }
+  if (v->bad_word != 0) {
+    text_add(&t, "the word at 0x%" PRIxPTR " is 0x%016" PRIx64, v->bad_word, v->word);
+    text_add_past(&t, v, v->bad_word);
+    return;
+  }
   if (v->object != NULL) {
     text_add_object(&t, v, v->object);
   } else {
@@ -482,6 +524,7 @@ static void report_write_fault(struct verifier *v) {
     text_add(&t, "slot at offset %zu", (size_t)((uintptr_t)v->slot - (uintptr_t)v->culprit.object));
   }
   text_add(&t, " holds 0x%016" PRIx64, v->word);
+  text_add_past(&t, v, reference_address(&v->heap->references, v->word));
   text_add_path(&t, v);
 }
 
@@ -489,6 +532,10 @@ tsr_status verifier_end(struct verifier *v, tsr_error *error) {
   for (uint64_t i = 0; i < v->queue_count && (v->rule == NULL || (v->object != NULL && !v->traced));
        i++)
     scan_object(v, i);
+  if (v->remembers && v->rule == NULL) {
+    check_stores(v);
+    if (v->rule == NULL) end_of_check(v);
+  }
   if (v->rule != NULL) {
     report_write_fault(v);
     return error_set(error, TSR_CORRUPT, "verify: %s", v->report);

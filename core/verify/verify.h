@@ -6,6 +6,10 @@
  * remembers which object it came from, so that a fault is reported with the path that leads there. Then
  * it asks the spaces whether their tables agree [design: verifier].
  *
+ * With the option it lives as long as the heap, and watches from one collection to the next: where objects
+ * were (past.h), what is free (free_memory.h), and which stores come to the barrier (stores.h). explain.h makes
+ * a sentence of a fault that the processor found.
+ *
  * Its tables do not count against the heap's maximum: who verifies a full heap should learn of a fault,
  * not of a lack of memory. (The buffers that mutators got are noted within it, by core/alloc/bump.c.)
  */
@@ -13,6 +17,7 @@
 #define CORE_VERIFY_VERIFY_H
 
 #include "core/trace/roots.h"
+#include "core/verify/past.h"
 
 struct verifier;
 
@@ -20,9 +25,15 @@ struct verifier;
 struct verifier *verifier_create(tsr_heap *heap);
 void verifier_destroy(struct verifier *verifier);
 
+/* What it holds, and its mappings. */
+const memory_account *verifier_account(const struct verifier *verifier);
+
 /* heap->verifier, where the option asks for it. */
 tsr_status verifier_open(tsr_heap *heap, tsr_error *error);
 void verifier_close(tsr_heap *heap);
+
+/* What it remembers from before the last collection. */
+const past *verifier_past(const struct verifier *verifier);
 
 /* Walks the blocks. */
 void verifier_begin(struct verifier *verifier);

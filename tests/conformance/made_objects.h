@@ -6,24 +6,26 @@
 
 #include "placement_fixture.h"
 
-/* With stress, other mutators and whatever else the environment asks for. */
-static inline void start(const char *heap_max) {
-  vm_init(&vm);
-  vm_pin(&vm, "heap_max", heap_max);
-  vm_start(&vm);
-  open_roots();
-}
-
 /* Fewer where a collection comes every few objects. */
 static inline unsigned many(unsigned n) {
   return vm_stress != NULL ? n / 10 : n;
 }
 
 /* A fresh object of a standard kind, with a content that its tag tells. */
-static inline tsr_ref make(unsigned kind, unsigned tag, size_t count) {
-  tsr_ref object = vm_new(vm.m, kind, tag & 0xffff, count);
-  ck_assert_ptr_nonnull(object);
+static inline tsr_ref make_in(tsr_semantics semantics, unsigned kind, unsigned tag, size_t count) {
+  tsr_ref object = place_must(&vm, semantics, kind, tag & 0xffff, count);
   vm_fill(object, tag & 0xffff);
+  return object;
+}
+
+static inline tsr_ref make(unsigned kind, unsigned tag, size_t count) {
+  return make_in(TSR_DEFAULT, kind, tag, count);
+}
+
+/* A record, sealed where that can be. */
+static inline tsr_ref make_record(tsr_semantics semantics, unsigned tag) {
+  tsr_ref object = make_in(semantics, RECORD, tag, 0);
+  if (place_sealable(semantics)) ck_assert_int_eq(tsr_seal(vm.m, object, NULL), TSR_OK);
   return object;
 }
 

@@ -131,3 +131,23 @@ void own_safepoint(own_threads *own) {
   own_enter_native(own);
   own_leave_native(own);
 }
+
+void own_wait(own_threads *own, pthread_barrier_t *barrier) {
+  own_enter_native(own);
+  pthread_barrier_wait(barrier);
+  own_leave_native(own);
+}
+
+void *own_alloc(tsr_mutator *m, tsr_bump_pointer *pair, size_t size) {
+  if (pair->cursor != 0 && pair->cursor + size <= pair->limit) {
+    void *result = (void *)pair->cursor;
+    pair->cursor += size;
+    return result;
+  }
+  if (pair->cursor != 0) m->bump[0] = *pair;
+  *pair = (tsr_bump_pointer){0, 0};
+  void *result = tsr_alloc(m, size, TSR_OBJECT_ALIGN, 0, TSR_DEFAULT);
+  *pair = m->bump[0];
+  m->bump[0] = (tsr_bump_pointer){0, 0};
+  return result;
+}

@@ -37,5 +37,10 @@ tsr_status own_unbind(own_threads *own, tsr_mutator *m, unsigned index);
 void own_enter_native(own_threads *own);
 void own_leave_native(own_threads *own);
 void own_safepoint(own_threads *own);
+/* A barrier that counts as native code. */
+void own_wait(own_threads *own, pthread_barrier_t *barrier);
+/* Allocates from a pair that is the VM's alone: it takes over what is left in the mutator's own pair, which is
+   then empty, and hands it back when it misses. */
+void *own_alloc(tsr_mutator *m, tsr_bump_pointer *pair, size_t size);
 
 #endif

@@ -35,6 +35,11 @@ static inline bool place_sealable(tsr_semantics semantics) {
   return (semantics & (TSR_CODE | TSR_READ_ONLY)) != 0;
 }
 
+/* Whether the object goes when nothing leads to it. */
+static inline bool place_dies(tsr_semantics semantics) {
+  return place_of(semantics) != TSR_IMMORTAL;
+}
+
 /* Whether the documentation promises that the object keeps its address. */
 static inline bool place_stays(tsr_semantics semantics, size_t size) {
   return place_of(semantics) != TSR_DEFAULT || place_sealable(semantics) ||
@@ -68,6 +73,19 @@ static inline void place_verify(testvm *vm) {
   tsr_error error = {0};
   tsr_status status = tsr_heap_verify(vm->m, &error);
   ck_assert_msg(status == TSR_OK, "%s: %s", tsr_status_name(status), error.message);
+}
+
+/* The heap's facts say of each placement what its mapping says. */
+static inline void place_check_facts(const testvm *vm) {
+  tsr_facts facts;
+  tsr_heap_facts(vm->heap, &facts);
+  for (tsr_semantics p = 0; p < TSR_PLACEMENTS; p++) {
+    tsr_allocator_info mapped = tsr_allocator_mapping(vm->heap, p);
+    ck_assert_int_eq(facts.allocators[p].kind, mapped.kind);
+    if (mapped.kind != TSR_ALLOCATOR_BUMP) continue;
+    ck_assert_uint_eq(facts.allocators[p].pair_offset, mapped.pair_offset);
+    ck_assert_uint_eq(facts.allocators[p].max_inline_bytes, mapped.max_inline_bytes);
+  }
 }
 
 /* ---- sets of objects ----------------------------------------------------------------------- */

@@ -6,7 +6,7 @@
  * one large table and by nothing else. Half of these tests is what every plan promises. The rest, order
  * and a heap that is filled to the last block, is asked of a plan that slides.
  */
-#include "testvm.h"
+#include "draws.h"
 
 #define ITEMS   ((size_t)100000)
 #define NO_ITEM 0u
@@ -32,12 +32,6 @@ static bool slides(void) {
 
 /* ---- items ------------------------------------------------------------------------------------- */
 
-static uint64_t seed;
-
-static size_t below(size_t n) {
-  return (size_t)(vm_random(&seed) >> 11) % n;
-}
-
 static uint64_t item_word(size_t i) {
   return vm_get(vm.m, vm_ref(table.word), 2 + i);
 }
@@ -48,11 +42,11 @@ static size_t item_bytes(size_t i) {
 
 /* A kind and a count that make at most `most` bytes, each power of two as often as any other. */
 static void choose_item(struct item *item, size_t most) {
-  size_t bytes = (size_t)8 << below(11);
+  size_t bytes = (size_t)8 << draw(11);
   if (bytes > most) bytes = most;
-  bytes = bytes / 2 + below(bytes / 2 + 1);
+  bytes = bytes / 2 + draw(bytes / 2 + 1);
   *item = (struct item){.kind = CELL};
-  switch (bytes < 64 ? 8 : below(6)) {
+  switch (bytes < 64 ? 8 : draw(6)) {
   case 0:
     *item = (struct item){.kind = VECTOR, .count = (bytes - 16) / 8};
     break;
@@ -215,7 +209,7 @@ static size_t fill(void) {
     struct item item;
     choose_item(&item, most);
     if (most == MOST && made % 100 == 99) {
-      item = (struct item){.kind = made % 200 == 99 ? BYTES : VECTOR, .count = 9000 + below(9000)};
+      item = (struct item){.kind = made % 200 == 99 ? BYTES : VECTOR, .count = 9000 + draw(9000)};
     }
     slot = free_slot(slot);
     if (make_item(slot, item)) {
@@ -252,7 +246,7 @@ static void assert_nothing_is_left(void) {
 /* Takes about every second item that is not pinned out of the table, old ones and new ones alike. */
 static void drop_half(void) {
   for (size_t i = 0; i < ITEMS; i++) {
-    if (items[i].kind != NO_ITEM && !items[i].pinned && below(2) == 0) drop_item(i);
+    if (items[i].kind != NO_ITEM && !items[i].pinned && draw(2) == 0) drop_item(i);
   }
 }
 
@@ -282,7 +276,7 @@ END_TEST
 
 static void pin_some(void) {
   for (unsigned k = 0; k < PINS;) {
-    size_t i = below(ITEMS);
+    size_t i = draw(ITEMS);
     if (items[i].kind == NO_ITEM || items[i].pinned) continue;
     tsr_error error = {0};
     tsr_status status = tsr_pin(vm.m, vm_ref(item_word(i)), &error);
@@ -356,7 +350,7 @@ static void run_program(const char *workers, uint64_t *where) {
       ck_assert(make_item(i, item));
     }
     for (size_t i = 0; i < PROGRAM_ITEMS; i++) {
-      if (below(3) == 0 && !items[i].pinned) drop_item(i);
+      if (draw(3) == 0 && !items[i].pinned) drop_item(i);
     }
     if (round == 2) pin_some();
     if (round == 3) unpin_all();
@@ -426,7 +420,7 @@ START_TEST(alignment_is_kept) {
       ck_assert_uint_ne(kept[i].word, 0);
       size_t number_at = aligned ? 4 : 1;
       vm_slot(vm_ref(kept[i].word), number_at)->word = i;
-      vm_new(vm.m, BYTES, 0, below(300));
+      vm_new(vm.m, BYTES, 0, draw(300));
     }
     vm_collect(&vm);
     for (unsigned i = 0; i < ALIGNED; i++) {
@@ -434,7 +428,7 @@ START_TEST(alignment_is_kept) {
       bool aligned = i / 500 % 2 == 0;
       ck_assert_uint_eq(vm_slot(vm_ref(kept[i].word), aligned ? 4 : 1)->word, i);
       ck_assert(!aligned || (kept[i].word + 8 * k) % aligns[k] == 0);
-      if (below(2) == 0) kept[i].word = 0;
+      if (draw(2) == 0) kept[i].word = 0;
     }
   }
   ck_assert_int_eq(tsr_root_remove(vm.heap, kept, NULL), TSR_OK);

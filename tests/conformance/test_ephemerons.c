@@ -179,8 +179,8 @@ START_TEST(a001_17_keys_and_values_in_every_placement) {
   for (unsigned i = 0; i < N; i++) {
     tsr_semantics semantics = place_semantics(i / 2);
     ephemerons[i].word = vm_word(make_ephemeron(i % TSR_PLACEMENTS));
-    roots[i].word = vm_word(place_filled(semantics, i));
-    roots[2 * N].word = vm_word(place_filled(semantics, 1000 + i));
+    roots[i].word = vm_word(make_record(semantics, i));
+    roots[2 * N].word = vm_word(make_record(semantics, 1000 + i));
     set_pair(ephemerons[i].word, roots[i].word, roots[2 * N].word);
   }
   roots[2 * N].word = 0;
@@ -189,7 +189,7 @@ START_TEST(a001_17_keys_and_values_in_every_placement) {
   for (unsigned round = 0; round < 2; round++) {
     vm_collect(&vm);
     for (unsigned i = 0; i < N; i++) {
-      bool lives = i % 2 == 1 || !dies(place_semantics(i / 2));
+      bool lives = i % 2 == 1 || !place_dies(place_semantics(i / 2));
       const char *name = place_name(place_semantics(i / 2));
       check_weak(key_of(ephemerons[i].word), lives, RECORD, i, name);
       check_weak(value_of(ephemerons[i].word), lives, RECORD, 1000 + i, name);
@@ -290,12 +290,7 @@ static uint32_t *chain_order(size_t n, int order) {
   ck_assert_ptr_nonnull(links);
   for (size_t i = 0; i < n; i++)
     links[i] = (uint32_t)(order == BACKWARD ? n - 1 - i : i);
-  for (size_t i = n; order == SHUFFLED && i > 1; i--) {
-    size_t k = draw(i);
-    uint32_t link = links[i - 1];
-    links[i - 1] = links[k];
-    links[k] = link;
-  }
+  if (order == SHUFFLED) shuffle(links, n);
   return links;
 }
 
@@ -434,8 +429,7 @@ START_TEST(a001_17_keys_of_every_kind_that_are_reached_late) {
   begin_with_cleared("128M", _i);
   tsr_slot *keys = &roots[2 * N];
   for (unsigned i = N; i-- > 0;) {
-    tsr_ref key = place_must(&vm, waiting_semantics(i), waiting_kind(i), i, 5);
-    vm_fill(key, i);
+    tsr_ref key = make_in(waiting_semantics(i), waiting_kind(i), i, 5);
     if (place_sealable(waiting_semantics(i))) ck_assert_int_eq(tsr_seal(vm.m, key, NULL), TSR_OK);
     keys[i].word = vm_word(key);
     for (unsigned k = 0; k < 2; k++) {
@@ -473,8 +467,7 @@ START_TEST(a001_17_dead_keys_beside_living_objects) {
     for (unsigned i = 0; i < n; i++) {
       tsr_semantics semantics = placements[i % 50 == 49 ? 2 : i % 2];
       unsigned kind = waiting_kind(i % WAITING_KEYS);
-      tsr_ref object = place_must(&vm, semantics, RECORD, i, 0);
-      vm_fill(object, i);
+      tsr_ref object = make_in(semantics, RECORD, i, 0);
       roots[i].word = vm_word(object);
       ck_assert_int_eq(tsr_pin(vm.m, object, NULL), TSR_OK);
       roots[2 * n].word = vm_word(place_must(&vm, semantics, kind, i, 3));

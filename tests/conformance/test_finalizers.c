@@ -6,8 +6,7 @@
  * next objects are dropped, so that no collection but the one that is asked for makes anything ready. Under a
  * plan that never collects nothing becomes ready but by tsr_finalizers_run_all().
  */
-#define ROOTS 4096u
-#include "made_objects.h"
+#include "weak_fixture.h"
 
 /* ---- fixture ----------------------------------------------------------------------------- */
 
@@ -31,15 +30,19 @@ static tsr_finalizable take(void) {
   return ready;
 }
 
-/* Nothing is ready, and nothing is written. */
-static void expect_none(void) {
+/* There is none to be had, and nothing is written. */
+static void take_none(void) {
   tsr_finalizable ready;
   tsr_finalizable untouched;
   memset(&ready, 0xa5, sizeof ready);
   memset(&untouched, 0xa5, sizeof untouched);
-  expect_ready(0);
   ck_assert(!tsr_finalizer_next(vm.m, &ready));
   ck_assert_mem_eq(&ready, &untouched, sizeof ready);
+}
+
+static void expect_none(void) {
+  expect_ready(0);
+  take_none();
 }
 
 /* Takes the next one, which must be the RECORD of this tag, and puts the object into a root. */
@@ -50,26 +53,6 @@ static void take_record(unsigned tag, uint64_t data, unsigned priority, tsr_slot
   ck_assert_uint_eq(ready.data, data);
   ck_assert_uint_eq(ready.priority, priority);
   to->word = vm_word(ready.object);
-}
-
-/* Collects; then the heap holds so many objects, where anything is ever freed. */
-static void expect_objects(size_t n) {
-  vm_collect(&vm);
-  if (vm_collects) ck_assert_uint_eq(vm_enumerate(vm.m).objects, n);
-}
-
-static uint64_t seed;
-
-static size_t draw(size_t n) {
-  return (size_t)(vm_random(&seed) >> 11) % n;
-}
-
-/* Seeds are the numbers of loop tests, or the one that TESSERA_TEST_SEED names. */
-static unsigned long long first_seed(int i) {
-  const char *named = getenv("TESSERA_TEST_SEED");
-  seed = named != NULL ? strtoul(named, NULL, 10) : (uint64_t)i;
-  if (seed == 0) seed = 1;
-  return (unsigned long long)seed;
 }
 
 /* ---- one finalizer ----------------------------------------------------------------------- */
@@ -197,16 +180,14 @@ END_TEST
 /* Objects come as addresses, data as the words that were attached, whatever references look like. */
 START_TEST(a001_17_finalizers_of_a_vm_with_tagged_references) {
   enum { N = 100 };
-  vm_init(&vm);
-  vm.binding.references =
-      (tsr_reference_rule){.address_mask = ~(uint64_t)7, .low_tags = 1u << 3, .bias = 16};
-  vm_start(&vm);
-  open_roots();
+  prepare("32M");
+  vm.binding.references = tagged_references;
+  begin();
   for (unsigned i = 0; i < N; i++) {
     make(BYTES, 0, 300);
-    roots[i].word = vm_word(make(RECORD, i, 0)) + 16 + 3;
-    roots[N].word = vm_word(make(RECORD, 1000 + i, 0)) + 16 + 3;
-    attach(roots[i].word - 16 - 3, roots[N].word, 0);
+    roots[i].word = tagged(make(RECORD, i, 0), TAG_A);
+    roots[N].word = tagged(make(RECORD, 1000 + i, 0), TAG_B);
+    attach(vm_word(untagged(roots[i].word, TAG_A)), roots[N].word, 0);
   }
   memset(roots, 0, (N + 1) * sizeof roots[0]);
   expect_objects(2 * N);
@@ -214,8 +195,7 @@ START_TEST(a001_17_finalizers_of_a_vm_with_tagged_references) {
   for (unsigned i = 0; i < N && vm_collects; i++) {
     tsr_finalizable ready = take();
     ck_assert(is_made(vm_word(ready.object), RECORD, i));
-    ck_assert_uint_eq(ready.data & 7, 3);
-    ck_assert(is_made(ready.data - 16 - 3, RECORD, 1000 + i));
+    ck_assert(is_tagged(ready.data, TAG_B, 1000 + i));
   }
   expect_none();
   expect_objects(0);
@@ -251,17 +231,12 @@ START_TEST(a001_17_one_priority_goes_by_the_order_of_attachment) {
   unsigned long long from = first_seed(_i + 1);
   start("32M");
   unsigned n = many(2000);
-  unsigned order[2000];
+  uint32_t order[2000];
   for (unsigned i = 0; i < n; i++) {
     roots[i].word = vm_word(make(RECORD, i, 0));
     order[i] = i;
   }
-  for (unsigned i = n; i > 1; i--) {
-    size_t k = draw(i);
-    unsigned other = order[k];
-    order[k] = order[i - 1];
-    order[i - 1] = other;
-  }
+  shuffle(order, n);
   for (unsigned i = 0; i < n; i++)
     attach(roots[order[i]].word, FIXNUM(i), 4);
   memset(roots, 0, n * sizeof roots[0]);
@@ -434,20 +409,18 @@ START_TEST(a001_17_finalizers_in_every_placement) {
   start("64M");
   for (unsigned i = 0; i < N; i++) {
     tsr_semantics semantics = place_semantics(i / 2);
-    tsr_ref object = place_must(&vm, semantics, RECORD, i, 0);
-    vm_fill(object, i);
-    if (place_sealable(semantics)) ck_assert_int_eq(tsr_seal(vm.m, object, NULL), TSR_OK);
+    tsr_ref object = make_record(semantics, i);
     roots[i].word = vm_word(object);
     attach(roots[i].word, FIXNUM(i), 0);
   }
   for (unsigned i = 0; i < N; i += 2) {
     roots[i].word = 0;
-    dead += place_of(place_semantics(i / 2)) != TSR_IMMORTAL;
+    dead += place_dies(place_semantics(i / 2));
   }
   vm_collect(&vm);
   expect_ready(dead);
   for (unsigned i = 0; i < N && vm_collects; i += 2) {
-    if (place_of(place_semantics(i / 2)) == TSR_IMMORTAL) continue;
+    if (!place_dies(place_semantics(i / 2))) continue;
     take_record(i, FIXNUM(i), 0, &roots[i]);
   }
   expect_none();
@@ -505,56 +478,17 @@ END_TEST
 
 /* ---- finalizers and weak references ------------------------------------------------------ */
 
-static uint32_t box_id;       /* header, Tessera's, strong slot, weak slot */
-static uint32_t ephemeron_id; /* header, key, value */
-
-static void register_layouts(void) {
-  static const tsr_layout box = {TSR_LAYOUT_INIT,   .name = "box",         .kind = TSR_LAYOUT_WEAK,
-                                 .fixed_bytes = 32, .fixed_refs = 1u << 2, .weak_refs = 1u << 3,
-                                 .weak_offset = 8};
-  static const tsr_layout ephemeron = {TSR_LAYOUT_INIT, .name = "ephemeron",
-                                       .kind = TSR_LAYOUT_EPHEMERON, .fixed_bytes = 48,
-                                       .weak_offset = 8};
-  tsr_error error = {0};
-  box_id = tsr_layout_register(vm.heap, &box, &error);
-  ck_assert_msg(box_id != 0, "%s", error.message);
-  ephemeron_id = tsr_layout_register(vm.heap, &ephemeron, &error);
-  ck_assert_msg(ephemeron_id != 0, "%s", error.message);
-}
-
-static tsr_ref make_of(uint32_t id) {
-  size_t size = id == box_id ? 32 : 48;
-  uint64_t *memory = tsr_alloc(vm.m, size, TSR_OBJECT_ALIGN, 0, TSR_DEFAULT);
-  ck_assert_ptr_nonnull(memory);
-  memory[0] = vm_header(id, 0);
-  tsr_ref object = (tsr_ref)(void *)memory;
-  ck_assert_int_eq(tsr_post_alloc(vm.m, object, size, TSR_DEFAULT), TSR_OK);
-  return object;
-}
-
-static uint64_t weak_word(uint64_t object, size_t word) {
-  return tsr_load_weak(vm.m, vm_slot(vm_ref(object), word));
-}
-
-static tsr_slot *weak_handle(uint64_t word) {
-  tsr_error error = {0};
-  tsr_slot *handle = tsr_handle_new(vm.heap, word, TSR_WEAK, &error);
-  ck_assert_msg(handle != NULL, "tsr_handle_new: %s", error.message);
-  return handle;
-}
-
 /* Weak references are cleared before the object is revived, also those to what it revives, and stay so. */
 START_TEST(a001_17_weak_references_are_cleared_before_finalization) {
-  start("16M");
-  register_layouts();
+  begin_plainly("16M");
   roots[0].word = vm_word(make(RECORD, 0, 0));
   roots[1].word = vm_word(make(RECORD, 1, 0)); /* reached from the first only */
   vm_set(vm.m, vm_ref(roots[0].word), 2, roots[1].word);
   for (unsigned i = 0; i < 2; i++) {
-    roots[2 + i].word = vm_word(make_of(box_id));
+    roots[2 + i].word = vm_word(make_box(0));
     vm_set(vm.m, vm_ref(roots[2 + i].word), 3, roots[i].word);
   }
-  tsr_slot *handles[2] = {weak_handle(roots[0].word), weak_handle(roots[1].word)};
+  tsr_slot *handles[2] = {handle_of(roots[0].word, TSR_WEAK), handle_of(roots[1].word, TSR_WEAK)};
   attach(roots[0].word, FIXNUM(5), 0);
   expect_objects(4);
   for (unsigned i = 0; i < 2; i++) {
@@ -587,27 +521,24 @@ END_TEST
 
 /* A key that waits for its finalizer has its value. The pair goes with the key, later. */
 START_TEST(a001_17_an_ephemeron_keeps_its_value_for_the_finalizer) {
-  start("16M");
-  register_layouts();
-  roots[0].word = vm_word(make_of(ephemeron_id));
+  begin_plainly("16M");
+  roots[0].word = vm_word(make_ephemeron(TSR_DEFAULT));
   roots[1].word = vm_word(make(RECORD, 1, 0));
   ck_assert(vm_list(vm.m, &roots[2], 50, 2));
-  vm_set(vm.m, vm_ref(roots[0].word), 1, roots[1].word);
-  vm_set(vm.m, vm_ref(roots[0].word), 2, roots[2].word);
+  set_pair(roots[0].word, roots[1].word, roots[2].word);
   attach(roots[1].word, FIXNUM(4), 0);
   roots[1].word = roots[2].word = 0;
   for (unsigned round = 0; round < 4; round++) {
     expect_objects(52);
-    ck_assert(is_made(weak_word(roots[0].word, 1), RECORD, 1));
-    ck_assert(vm_list_holds(vm.m, weak_word(roots[0].word, 2), 50, 2));
+    ck_assert(is_made(key_of(roots[0].word), RECORD, 1));
+    ck_assert(vm_list_holds(vm.m, value_of(roots[0].word), 50, 2));
     if (round != 1 || !vm_collects) continue; /* it waits, and then it is ours */
     take_record(1, FIXNUM(4), 0, &roots[1]);
-    ck_assert_uint_eq(weak_word(roots[0].word, 1), roots[1].word);
+    ck_assert_uint_eq(key_of(roots[0].word), roots[1].word);
   }
   roots[1].word = 0;
   expect_objects(1);
-  if (vm_collects) ck_assert_uint_eq(weak_word(roots[0].word, 1), 0);
-  if (vm_collects) ck_assert_uint_eq(weak_word(roots[0].word, 2), 0);
+  expect_cleared(roots[0].word);
   stop();
 }
 END_TEST
@@ -615,15 +546,13 @@ END_TEST
 /* The ephemeron is reached by the revived object only, and its key too: the value comes along. An ephemeron whose
    key nothing revives is cleared. */
 START_TEST(a001_17_ephemerons_behind_a_revived_object) {
-  start("16M");
-  register_layouts();
+  begin_plainly("16M");
   roots[0].word = vm_word(make(RECORD, 0, 0));
   for (unsigned i = 1; i < 3; i++) {
-    roots[1].word = vm_word(make_of(ephemeron_id));
+    roots[1].word = vm_word(make_ephemeron(TSR_DEFAULT));
     roots[2].word = vm_word(make(RECORD, 10 + i, 0));
     roots[3].word = vm_word(make(RECORD, 20 + i, 0));
-    vm_set(vm.m, vm_ref(roots[1].word), 1, roots[2].word);
-    vm_set(vm.m, vm_ref(roots[1].word), 2, roots[3].word);
+    set_pair(roots[1].word, roots[2].word, roots[3].word);
     vm_set(vm.m, vm_ref(roots[0].word), 1 + i, roots[1].word);
     if (i == 2) roots[4].word = roots[2].word; /* for as long as the test builds */
     if (i == 1) vm_set(vm.m, vm_ref(roots[0].word), 5, roots[2].word);
@@ -635,10 +564,9 @@ START_TEST(a001_17_ephemerons_behind_a_revived_object) {
     take_record(0, FIXNUM(1), 0, &roots[0]);
     uint64_t kept = vm_get(vm.m, vm_ref(roots[0].word), 2);
     uint64_t other = vm_get(vm.m, vm_ref(roots[0].word), 3);
-    ck_assert(is_made(weak_word(kept, 1), RECORD, 11));
-    ck_assert(is_made(weak_word(kept, 2), RECORD, 21));
-    ck_assert_uint_eq(weak_word(other, 1), 0);
-    ck_assert_uint_eq(weak_word(other, 2), 0);
+    ck_assert(is_made(key_of(kept), RECORD, 11));
+    ck_assert(is_made(value_of(kept), RECORD, 21));
+    expect_cleared(other);
   }
   roots[0].word = 0;
   expect_objects(0);
@@ -649,10 +577,9 @@ END_TEST
 /* A weak object that is revived keeps what is in its strong slot; its weak slot to an object that is gone is
    cleared, and one to an object that is reachable is not. */
 START_TEST(a001_17_a_revived_weak_object) {
-  start("16M");
-  register_layouts();
+  begin_plainly("16M");
   for (unsigned i = 0; i < 2; i++) {
-    roots[i].word = vm_word(make_of(box_id));
+    roots[i].word = vm_word(make_box(0));
     for (unsigned k = 0; k < 2; k++) {
       roots[2 + 2 * i + k].word = vm_word(make(RECORD, 2 * i + k, 0));
       vm_set(vm.m, vm_ref(roots[i].word), 2 + k, roots[2 + 2 * i + k].word);
@@ -1112,14 +1039,9 @@ START_TEST(a001_17_finalizers_and_native_code) {
   vm_collect(&vm);
   expect_ready(1);
   tsr_ref object = vm_ref(roots[1].word);
-  tsr_finalizable ready;
-  tsr_finalizable untouched;
-  memset(&ready, 0xa5, sizeof ready);
-  memset(&untouched, 0xa5, sizeof untouched);
   tsr_enter_native(vm.m);
   attach_is_refused(object, 0, TSR_BUSY);
-  ck_assert(!tsr_finalizer_next(vm.m, &ready));
-  ck_assert_mem_eq(&ready, &untouched, sizeof ready);
+  take_none();
   expect_ready(1); /* any thread may ask */
   tsr_leave_native(vm.m);
   vm_take_errors(&vm, NULL); /* whether a call without a tsr_error was reported */

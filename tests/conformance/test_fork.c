@@ -43,24 +43,15 @@ static size_t payload_count(uint64_t n) {
   return n % 9 == 8 ? 20 * KIB : 16 + n * 37 % 700;
 }
 
-static tsr_ref make(tsr_mutator *m, unsigned kind, unsigned tag, size_t count,
-                    tsr_semantics semantics) {
-  size_t size = vm_size(kind, count);
-  void *memory = tsr_alloc(m, size, TSR_OBJECT_ALIGN, 0, semantics);
-  if (memory == NULL) return NULL;
-  vm_init_object(memory, kind, tag, count);
-  return tsr_post_alloc(m, (tsr_ref)memory, size, semantics) == TSR_OK ? (tsr_ref)memory : NULL;
-}
-
 /* Puts link `n` in front of the chain, which ends with n - 1. */
 static bool push_link(tsr_mutator *m, tsr_slot *chain, uint64_t n, tsr_semantics of_link,
                       tsr_semantics of_payload) {
   tsr_scope scope;
   tsr_scope_open(m, &scope);
   tsr_slot *payload = tsr_local(m, 0);
-  payload->word = vm_word(make(m, BYTES, 1, payload_count(n), of_payload | TSR_LEAF));
+  payload->word = vm_word(vm_new_with(m, BYTES, 1, payload_count(n), of_payload | TSR_LEAF));
   if (payload->word != 0) vm_fill(vm_ref(payload->word), n);
-  tsr_ref link = payload->word != 0 ? make(m, VECTOR, 1, 4, of_link) : NULL;
+  tsr_ref link = payload->word != 0 ? vm_new_with(m, VECTOR, 1, 4, of_link) : NULL;
   if (link != NULL) {
     vm_set(m, link, 2, chain->word);
     vm_set(m, link, 3, FIXNUM(n));
@@ -197,7 +188,7 @@ static bool managed_loop(worker *w) {
 /* Worker 2: in native code, holding a buffer in every pair, handles and a large object. */
 static bool native_holder(worker *w, tsr_slot *kept) {
   if (vm_collects || kept->word == 0) {
-    kept->word = vm_word(make(w->m, BYTES, 3, 100 * KIB, TSR_DEFAULT));
+    kept->word = vm_word(vm_new(w->m, BYTES, 3, 100 * KIB));
     if (kept->word == 0 || !use_cached_pairs(w)) return false;
   }
   for (unsigned i = 0; i < TSR_PLACEMENTS; i++) {
@@ -364,7 +355,7 @@ static bool parents_chains_hold(parent *p) {
 static void parent_goes_on(parent *p) {
   ck_assert(parents_chains_hold(p));
   for (unsigned i = 0; i < 20; i++) {
-    tsr_ref object = make(p->vm.m, BYTES, 4, 500, (tsr_semantics)(i % 2 == 0 ? 0 : 3));
+    tsr_ref object = vm_new_with(p->vm.m, BYTES, 4, 500, (tsr_semantics)(i % 2 == 0 ? 0 : 3));
     ck_assert_ptr_nonnull(object);
   }
   for (unsigned w = 0; w < WORKERS; w++) {
@@ -420,7 +411,7 @@ static void child_allocates(parent *p, unsigned objects) {
     tsr_semantics placement = (tsr_semantics)(i % TSR_PLACEMENTS);
     size_t count = i % 50 == 0 ? 30 * KIB : 8 + i * 29 % 900;
     if (placement == TSR_LARGE && i % 20 != 1) placement = TSR_DEFAULT;
-    tsr_ref object = make(p->vm.m, BYTES, 5, count, placement);
+    tsr_ref object = vm_new_with(p->vm.m, BYTES, 5, count, placement);
     CHILD(object != NULL);
     memset(vm_slot(object, 2), 0xee, count);
   }
@@ -446,10 +437,11 @@ static void child_binds_another(parent *p) {
   if (p->stops_by_itself) p->own.running--; /* no other thread is there */
   if (p->stops_by_itself) own_attach(&p->own, second, 1);
   for (unsigned i = 0; i < 100; i++) {
-    CHILD(make(second, PAIR, 6, 0, (tsr_semantics)(i % 2 == 0 ? TSR_DEFAULT : TSR_NON_MOVING)));
+    CHILD(vm_new_with(second, PAIR, 6, 0,
+                      (tsr_semantics)(i % 2 == 0 ? TSR_DEFAULT : TSR_NON_MOVING)));
   }
   CHILD(tsr_collect(second, NULL) == (vm_collects ? TSR_OK : TSR_UNSUPPORTED));
-  CHILD(make(second, PAIR, 6, 0, TSR_DEFAULT) != NULL);
+  CHILD(vm_new(second, PAIR, 6, 0) != NULL);
   tsr_status status =
       p->stops_by_itself ? own_unbind(&p->own, second, 1) : tsr_unbind_mutator(second, NULL);
   CHILD(status == TSR_OK);
@@ -758,7 +750,8 @@ static _Noreturn void child_takes_every_lock(testvm *vm) {
   CHILD(meddle_with_handles(vm) && meddle_with_layouts(vm, 0) && meddle_with_layouts(vm, 5000) &&
         meddle_with_stats(vm));
   for (unsigned i = 0; i < 200; i++) {
-    CHILD(make(vm->m, BYTES, 0, i % 20 == 0 ? 20000 : 100, (tsr_semantics)(i % TSR_PLACEMENTS)));
+    CHILD(vm_new_with(vm->m, BYTES, 0, i % 20 == 0 ? 20000 : 100,
+                      (tsr_semantics)(i % TSR_PLACEMENTS)));
   }
   tsr_status status = tsr_collect(vm->m, NULL);
   CHILD(status == (vm_collects ? TSR_OK : TSR_UNSUPPORTED));
@@ -849,7 +842,7 @@ static void kept_open(kept *k) {
 /* Garbage, a collection by all workers, and everything is as it was. */
 static bool collects_with_workers(kept *k) {
   for (unsigned i = 0; i < 20; i++) {
-    if (make(k->vm.m, BYTES, 7, 3000, TSR_DEFAULT) == NULL) return false;
+    if (vm_new(k->vm.m, BYTES, 7, 3000) == NULL) return false;
   }
   tsr_status status = tsr_collect(k->vm.m, NULL);
   if (!vm_collects) return status == TSR_UNSUPPORTED && kept_holds(k);
@@ -964,7 +957,7 @@ START_TEST(two_heaps_are_prepared_each) {
     for (unsigned i = 2; i-- > 0;)
       tsr_fork_child(vms[i].m);
     for (unsigned i = 0; i < 2; i++) {
-      CHILD(make(vms[i].m, PAIR, 0, 0, TSR_DEFAULT) != NULL);
+      CHILD(vm_new(vms[i].m, PAIR, 0, 0) != NULL);
       child_verifies(vms[i].m);
       CHILD(tsr_unbind_mutator(vms[i].m, NULL) == TSR_OK);
       CHILD(tsr_heap_destroy(vms[i].heap, NULL) == TSR_OK);

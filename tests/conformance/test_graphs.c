@@ -22,11 +22,6 @@ static void close_all(void) {
 }
 
 /* Collects and expects exactly so many objects afterwards, where the plan collects. */
-static void collect_to(size_t objects) {
-  vm_collect(&vm);
-  if (vm_collects) ck_assert_uint_eq(vm_enumerate(vm.m).objects, objects);
-}
-
 START_TEST(lists) {
   open_big("32M");
   tsr_slot *a = tsr_local(vm.m, 0);
@@ -35,12 +30,12 @@ START_TEST(lists) {
   ck_assert(vm_list(vm.m, b, 3000, 5000));
   for (unsigned round = 0; round < 5; round++) {
     vm_garbage(vm.m, 100 * KIB);
-    collect_to(4000);
+    vm_collect_to(&vm, 4000);
     ck_assert(vm_list_holds(vm.m, a->word, 1000, 0));
     ck_assert(vm_list_holds(vm.m, b->word, 3000, 5000));
   }
   b->word = 0;
-  collect_to(1000);
+  vm_collect_to(&vm, 1000);
   ck_assert(vm_list_holds(vm.m, a->word, 1000, 0));
   close_all();
 }
@@ -51,9 +46,9 @@ START_TEST(a_list_of_a_million) {
   open_big("128M");
   tsr_slot *head = tsr_local(vm.m, 0);
   ck_assert(vm_list(vm.m, head, 1000000, 1));
-  collect_to(1000000);
+  vm_collect_to(&vm, 1000000);
   ck_assert(vm_list_holds(vm.m, head->word, 1000000, 1));
-  collect_to(1000000);
+  vm_collect_to(&vm, 1000000);
   ck_assert(vm_list_holds(vm.m, head->word, 1000000, 1));
   close_all();
 }
@@ -64,7 +59,7 @@ START_TEST(trees) {
   tsr_slot *tree = tsr_local(vm.m, 0);
   for (unsigned depth = 1; depth <= 15; depth += 2) {
     ck_assert(vm_tree(vm.m, tree, depth));
-    collect_to(((size_t)1 << depth) - 1);
+    vm_collect_to(&vm, ((size_t)1 << depth) - 1);
     ck_assert(vm_tree_holds(vm.m, tree->word, depth));
   }
   close_all();
@@ -82,7 +77,7 @@ START_TEST(cycles) {
   vm_set(vm.m, vm_ref(c->word), 5, c->word);
   b->word = c->word = 0;
   for (unsigned round = 0; round < 3; round++) {
-    collect_to(3);
+    vm_collect_to(&vm, 3);
     tsr_ref x = vm_ref(a->word);
     tsr_ref y = vm_ref(vm_get(vm.m, x, 2));
     tsr_ref z = vm_ref(vm_get(vm.m, y, 3));
@@ -91,7 +86,7 @@ START_TEST(cycles) {
     ck_assert_uint_eq(vm_get(vm.m, z, 5), vm_word(z));
   }
   a->word = 0; /* a cycle does not keep itself */
-  collect_to(0);
+  vm_collect_to(&vm, 0);
   close_all();
 }
 END_TEST
@@ -106,7 +101,7 @@ START_TEST(shared_structure_stays_shared) {
     vm_set(vm.m, pair, 2, array->word);
     vm_set(vm.m, vm_ref(array->word), 2 + i, vm_word(pair));
   }
-  collect_to(502);
+  vm_collect_to(&vm, 502);
   for (size_t i = 0; i < 500; i++) {
     tsr_ref pair = vm_ref(vm_get(vm.m, vm_ref(array->word), 2 + i));
     ck_assert_uint_eq(vm_tag_of(pair), i);
@@ -127,8 +122,8 @@ START_TEST(wide_arrays) {
     ck_assert_ptr_nonnull(cell);
     vm_set(vm.m, vm_ref(array->word), 2 + i, vm_word(cell));
   }
-  collect_to(n + 1);
-  collect_to(n + 1);
+  vm_collect_to(&vm, n + 1);
+  vm_collect_to(&vm, n + 1);
   for (size_t i = 0; i < n; i++) {
     ck_assert_uint_eq(vm_tag_of(vm_ref(vm_get(vm.m, vm_ref(array->word), 2 + i))), i % 60000);
   }
@@ -151,7 +146,7 @@ START_TEST(arrays_of_arrays) {
     uint64_t next = vm_get(vm.m, vm_ref(outer->word), 2 + (i + 1) % 300);
     tsr_fill_slots(vm.m, inner, vm_slot(inner, 2), i * 7, next);
   }
-  collect_to(objects);
+  vm_collect_to(&vm, objects);
   for (size_t i = 0; i < 300; i++) {
     tsr_ref inner = vm_ref(vm_get(vm.m, vm_ref(outer->word), 2 + i));
     ck_assert_uint_eq(vm_tag_of(inner), i);
@@ -175,7 +170,7 @@ START_TEST(bytes_keep_their_content) {
     vm_set(vm.m, vm_ref(array->word), 2 + i, vm_word(bytes));
   }
   for (unsigned round = 0; round < 4; round++) {
-    collect_to(201);
+    vm_collect_to(&vm, 201);
     for (size_t i = 0; i < 200; i++) {
       tsr_ref bytes = vm_ref(vm_get(vm.m, vm_ref(array->word), 2 + i));
       ck_assert_uint_eq(vm_count_of(bytes), i * i);
@@ -199,7 +194,7 @@ START_TEST(bulk_copies_and_fills) {
   tsr_copy_slots(vm.m, a, vm_slot(a, 2 + 400), vm_slot(a, 2 + 500), 1000); /* and down again */
   tsr_fill_slots(vm.m, a, vm_slot(a, 2 + 2000), 1000, vm_get(vm.m, a, 2));
   tsr_copy_slots(vm.m, a, vm_slot(a, 2), vm_slot(a, 2), 0);
-  collect_to(1001);
+  vm_collect_to(&vm, 1001);
   a = vm_ref(array->word);
   for (size_t i = 0; i < 1000; i++) {
     ck_assert_uint_eq(vm_tag_of(vm_ref(vm_get(vm.m, a, 2 + 400 + i))), i);

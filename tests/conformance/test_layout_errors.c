@@ -4,26 +4,7 @@
  * A refusal leaves no trace: the next good registration gets the next index, and the same layout
  * among `binding->layouts` fails the creation of the heap.
  */
-#include "testvm.h"
-
-typedef struct refusal {
-  const char *what;
-  tsr_layout layout;
-} refusal;
-
-static size_t any_size(void *data, tsr_ref object) {
-  (void)data;
-  (void)object;
-  return 16;
-}
-
-static size_t any_scan(void *data, tsr_ref object, size_t resume, tsr_slot_buffer *out) {
-  (void)data;
-  (void)object;
-  (void)resume;
-  (void)out;
-  return TSR_SCAN_DONE;
-}
+#include "refusals.h"
 
 static const uint64_t bit_200[4] = {0, 0, 0, (uint64_t)1 << 8};
 static const uint64_t bit_0[4] = {1, 0, 0, 0};
@@ -93,36 +74,12 @@ static const tsr_layout good = {TSR_LAYOUT_INIT, .name = "good", .kind = TSR_LAY
                                 .fixed_bytes = 16, .fixed_refs = 2};
 
 START_TEST(each_is_refused_and_leaves_no_trace) {
-  testvm vm;
-  vm_open(&vm, "16M");
-  for (size_t i = 0; i < REFUSALS; i++) {
-    tsr_error error = {0};
-    uint32_t id = tsr_layout_register(vm.heap, &refusals[i].layout, &error);
-    ck_assert_msg(id == 0, "%s: registered as %u", refusals[i].what, id);
-    ck_assert_msg(error.status != TSR_OK && error.message[0] != 0, "%s: no error",
-                  refusals[i].what);
-    ck_assert_uint_eq(tsr_layout_register(vm.heap, &refusals[i].layout, NULL), 0);
-    ck_assert_uint_eq(tsr_layout_register(vm.heap, &good, NULL), VM_KINDS + i);
-  }
-  ck_assert_ptr_nonnull(vm_new(vm.m, PAIR, 0, 0));
-  vm_collect(&vm);
-  vm_stop(&vm);
+  refuse_registrations(refusals, REFUSALS, &good, &good);
 }
 END_TEST
 
 START_TEST(each_fails_the_creation_of_a_heap) {
-  for (size_t i = 0; i < REFUSALS; i++) {
-    tsr_layout layouts[2] = {good, refusals[i].layout};
-    testvm vm;
-    vm_init_calm(&vm);
-    vm.binding.layouts = layouts;
-    vm.binding.layout_count = 2;
-    tsr_error error = {0};
-    tsr_heap *heap = tsr_heap_create(&vm.binding, &vm, vm.options, &error);
-    ck_assert_msg(heap == NULL, "%s: the heap was created", refusals[i].what);
-    ck_assert_msg(error.message[0] != 0, "%s: no message", refusals[i].what);
-    vm_drop(&vm);
-  }
+  refuse_bindings(refusals, REFUSALS, &good);
 }
 END_TEST
 

@@ -6,9 +6,10 @@
 
 static testvm vm;
 
-static const char *const names[] = {"plan",    "heap_max",   "heap_min", "nursery",
-                                    "threads", "pause_goal", "stress",   "verify",
-                                    "log",     "stats",      "help"};
+static const char *const names[] = {
+    "plan",         "heap_max",        "heap_min", "heap_soft",   "soft_yields", "sizing", "room",
+    "memory_worth", "collecting_most", "nursery",  "threads",     "pause_goal",  "stress", "verify",
+    "log",          "stats",           "help",     "stop_timeout"};
 #define NAMES (sizeof names / sizeof names[0])
 
 static void start_unpinned(void) {
@@ -59,6 +60,14 @@ START_TEST(unreadable_values_are_refused) {
              {"pause_goal", "fast"},
              {"pause_goal", "-1ms"},
              {"pause_goal", "1 year"},
+             {"stop_timeout", "0"},
+             {"stop_timeout", "2 h"},
+             {"stop_timeout", "3601s"},
+             {"room", "double"},
+             {"room", "19"},
+             {"soft_yields", "101"},
+             {"collecting_most", "0"},
+             {"memory_worth", "0"},
              {"threads", "many"},
              {"threads", "-1"},
              {"stress", "yes?"},

@@ -29,6 +29,28 @@ START_TEST(one_thread) {
 }
 END_TEST
 
+/* What a VM copied of a pair is emptied at each resume, so the pair is empty too: else it would hand out again what was
+   taken from the copy. */
+START_TEST(a_request_that_is_used_leaves_no_pair) {
+  testvm vm;
+  own_threads own;
+  vm_init_calm(&vm);
+  vm_alone(&vm);
+  own_install(&own, &vm);
+  vm_start(&vm);
+  own_attach(&own, vm.m, 0);
+  tsr_memory_request *r = tsr_request_memory(vm.heap, 64 * KIB, 64, NULL);
+  ck_assert_ptr_nonnull(r);
+  vm_init_filler(tsr_alloc_default(vm.m, 32), 32);
+  ck_assert_int_eq(tsr_request_use(r, vm.m, NULL), TSR_OK);
+  ck_assert_uint_eq(own.resumes, 1);
+  ck_assert_uint_eq(own.pairs_left, 0);
+  tsr_request_end(r);
+  vm_stop(&vm);
+  own_destroy(&own);
+}
+END_TEST
+
 typedef struct shared {
   own_threads own;
   pthread_barrier_t bound, done;
@@ -100,6 +122,7 @@ END_TEST
 
 static void add(TCase *tests) {
   tcase_add_test(tests, one_thread);
+  tcase_add_test(tests, a_request_that_is_used_leaves_no_pair);
   tcase_add_test(tests, many_threads);
   tcase_add_test(tests, two_of_three_are_refused);
 }

@@ -5,36 +5,10 @@
  * Most objects here have no root: what is still in the heap after a collection is there for its pin. Under a
  * plan that never collects nothing moves and nothing goes; what is left to test is the counting.
  */
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define ROOTS 2048u
-#include "placement_fixture.h"
-
-static void start(const char *heap_max) {
-  vm_init(&vm);
-  vm_pin(&vm, "heap_max", heap_max);
-  vm_start(&vm);
-  open_roots();
-}
-
-static bool heap_moves(void) {
-  tsr_facts facts;
-  tsr_heap_facts(vm.heap, &facts);
-  return facts.moves_objects != 0;
-}
-
-/* A fresh object with a content that its tag tells. */
-static tsr_ref make(unsigned kind, unsigned tag, size_t count) {
-  tsr_ref object = vm_new(vm.m, kind, tag, count);
-  ck_assert_ptr_nonnull(object);
-  vm_fill(object, tag);
-  return object;
-}
-
-static bool is_made(tsr_ref object, unsigned kind, unsigned tag) {
-  return vm_kind_of(object) == kind && vm_tag_of(object) == tag && vm_filled(object, tag);
-}
+#include "children.h"
+#include "made_objects.h"
 
 static void pin(tsr_ref object) {
   tsr_error error = {0};
@@ -60,12 +34,6 @@ static void unpin_is_refused(tsr_ref object) {
   ck_assert_int_eq(error.status, TSR_INVALID_ARGUMENT);
   ck_assert_msg(vm_says(error.message, "pin"), "%s", error.message);
   ck_assert_int_eq(tsr_unpin(vm.m, object, NULL), TSR_INVALID_ARGUMENT);
-}
-
-/* Collects; then the heap holds so many objects, where anything is ever freed. */
-static void expect_objects(size_t n) {
-  vm_collect(&vm);
-  if (vm_collects) ck_assert_uint_eq(vm_enumerate(vm.m).objects, n);
 }
 
 /* ---- addresses ----------------------------------------------------------------------------- */
@@ -95,7 +63,7 @@ static void check_chain(void) {
   for (unsigned i = 0; i < CHAIN; i++) {
     tsr_ref object = vm_ref(roots[i].word);
     unsigned kind = shapes[i % SHAPES].kind;
-    ck_assert_msg(is_made(object, kind, i), "object %u is not what it was", i);
+    ck_assert_msg(is_made(vm_word(object), kind, i), "object %u is not what it was", i);
     uint64_t before = vm_get(vm.m, object, vm_slot_index(kind, 0));
     ck_assert_msg(before == (i == 0 ? 0 : roots[i - 1].word), "object %u leads elsewhere", i);
   }
@@ -127,7 +95,7 @@ START_TEST(a001_32_addresses_of_pinned_objects_hold) {
       moved += !stayed;
     }
   }
-  ck_assert_msg(heap_moves() ? moved > 0 : moved == 0, "%zu objects moved", moved);
+  ck_assert_msg(vm_moves(&vm) ? moved > 0 : moved == 0, "%zu objects moved", moved);
   for (unsigned i = 0; i < CHAIN; i++) {
     if (is_pinned(i)) unpin(vm_ref(roots[i].word));
   }
@@ -156,10 +124,10 @@ START_TEST(an_unpinned_object_moves_again) {
   memcpy(where, roots, sizeof where);
   vm_collect(&vm);
   for (unsigned i = 0; i < CHAIN; i += 50) {
-    ck_assert(is_made(vm_ref(roots[i].word), shapes[i % SHAPES].kind, i));
+    ck_assert(is_made(roots[i].word, shapes[i % SHAPES].kind, i));
     moved += roots[i].word != where[i];
   }
-  ck_assert_msg(heap_moves() ? moved > 0 : moved == 0, "%u objects moved", moved);
+  ck_assert_msg(vm_moves(&vm) ? moved > 0 : moved == 0, "%u objects moved", moved);
   stop();
 }
 END_TEST
@@ -176,12 +144,12 @@ START_TEST(pins_are_counted) {
   for (unsigned round = 0; round < 3; round++) {
     vm_garbage(vm.m, 100 * KIB);
     expect_objects(1);
-    ck_assert(is_made(object, RECORD, 5));
+    ck_assert(is_made(vm_word(object), RECORD, 5));
   }
   pin(object);
   unpin(object);
   expect_objects(1);
-  ck_assert(is_made(object, RECORD, 5));
+  ck_assert(is_made(vm_word(object), RECORD, 5));
   unpin(object);
   unpin_is_refused(object);
   expect_objects(0);
@@ -198,7 +166,7 @@ static void check_crowd(tsr_ref *crowd, const unsigned *counts) {
     pinned += counts[i] > 0;
   expect_objects(pinned);
   for (unsigned i = 0; i < CROWD; i++) {
-    if (counts[i] > 0) ck_assert(is_made(crowd[i], RECORD, i));
+    if (counts[i] > 0) ck_assert(is_made(vm_word(crowd[i]), RECORD, i));
   }
 }
 
@@ -264,7 +232,7 @@ START_TEST(a_pin_for_once_holds_for_one_collection) {
     vm_garbage(vm.m, 100 * KIB);
     if (round == 1) pin_once(object); /* no more than one */
     expect_objects(1);
-    ck_assert(is_made(object, RECORD, round));
+    ck_assert(is_made(vm_word(object), RECORD, round));
     unpin_is_refused(object);
     expect_objects(0);
   }
@@ -281,12 +249,12 @@ START_TEST(pins_for_once_and_counted_ones_do_not_mix) {
   unpin(object);
   unpin_is_refused(object);
   expect_objects(1);
-  ck_assert(is_made(object, RECORD, 3));
+  ck_assert(is_made(vm_word(object), RECORD, 3));
   if (vm_collects) pin(object);
   if (vm_collects) pin_once(object);
   expect_objects(1);
   expect_objects(1); /* the counted one is left */
-  ck_assert(is_made(object, RECORD, 3));
+  ck_assert(is_made(vm_word(object), RECORD, 3));
   if (vm_collects) unpin(object);
   expect_objects(0);
   stop();
@@ -304,10 +272,10 @@ START_TEST(many_pins_for_once_go_together) {
   }
   expect_objects(N);
   for (unsigned i = 0; i < N; i++)
-    ck_assert(is_made(objects[i], PAIR, i));
+    ck_assert(is_made(vm_word(objects[i]), PAIR, i));
   expect_objects(N / 3);
   for (unsigned i = 0; i < N; i += 3) {
-    ck_assert(is_made(objects[i], PAIR, i));
+    ck_assert(is_made(vm_word(objects[i]), PAIR, i));
     unpin(objects[i]);
   }
   expect_objects(0);
@@ -346,7 +314,7 @@ START_TEST(a_pinned_leaf_keeps_nothing) {
   vm_slot(leaf, 1)->word = roots[0].word; /* not a reference: nobody will look */
   roots[0].word = 0;
   expect_objects(1);
-  ck_assert(is_made(leaf, PAIR, 2));
+  ck_assert(is_made(vm_word(leaf), PAIR, 2));
   unpin(leaf);
   expect_objects(0);
   stop();
@@ -367,8 +335,7 @@ START_TEST(objects_that_never_move_may_be_pinned) {
     tsr_semantics semantics = place_semantics(i / SIZES);
     unsigned kind = sizes[i % SIZES].kind;
     size_t size = vm_size(kind, sizes[i % SIZES].count);
-    objects[i] = place_must(&vm, semantics, kind, i, sizes[i % SIZES].count);
-    vm_fill(objects[i], i);
+    objects[i] = make_in(semantics, kind, i, sizes[i % SIZES].count);
     pin(objects[i]);
     if (place_sealable(semantics)) ck_assert_int_eq(tsr_seal(vm.m, objects[i], NULL), TSR_OK);
     place_set_add(&pinned, vm_word(objects[i]), size);
@@ -381,7 +348,7 @@ START_TEST(objects_that_never_move_may_be_pinned) {
     vm_collect(&vm);
     place_heap_holds(&vm, &pinned, vm_collects, "pinned");
     for (unsigned i = 0; i < OBJECTS; i++)
-      ck_assert(is_made(objects[i], sizes[i % SIZES].kind, i));
+      ck_assert(is_made(vm_word(objects[i]), sizes[i % SIZES].kind, i));
   }
   for (unsigned i = 0; i < OBJECTS; i++)
     unpin(objects[i]);
@@ -415,10 +382,10 @@ START_TEST(memory_comes_back_when_pins_go) {
     unpin(vm_ref(where[i]));
   vm_collect(&vm);
   for (unsigned i = 0; i < BLOCKS; i++) {
-    ck_assert(is_made(vm_ref(roots[i].word), BYTES, i));
+    ck_assert(is_made(roots[i].word, BYTES, i));
     moved += roots[i].word != where[i];
   }
-  if (heap_moves()) {
+  if (vm_moves(&vm)) {
     ck_assert_uint_gt(moved, BLOCKS / 2);
     ck_assert_uint_lt(vm_stats(&vm).used_bytes, pinned / 8);
   }
@@ -445,7 +412,7 @@ START_TEST(a_heap_full_of_pins) {
   ck_assert_uint_le(vm_stats(&vm).peak_committed_bytes, 4 * MIB);
   expect_objects(n);
   for (size_t i = 0; i < n; i++)
-    ck_assert(is_made(objects[i], CELL, i & 0xffff));
+    ck_assert(is_made(vm_word(objects[i]), CELL, i & 0xffff));
   place_verify(&vm);
   for (size_t i = 0; i < n; i++) /* 7919 is a prime, so this comes to each of them */
     unpin(objects[n % 7919 == 0 ? i : i * 7919 % n]);
@@ -731,8 +698,8 @@ static void pin_by_turns(vm_thread *self) {
     if (turn % 20 == self->index) {
       EXPECT(self, tsr_collect(self->m, NULL) == (vm_collects ? TSR_OK : TSR_UNSUPPORTED));
     }
-    EXPECT(self, slot->word == vm_word(own) && is_made(own, RECORD, turn));
-    EXPECT(self, is_made(shared, RECORD, 77));
+    EXPECT(self, slot->word == vm_word(own) && is_made(vm_word(own), RECORD, turn));
+    EXPECT(self, is_made(vm_word(shared), RECORD, 77));
     bool native = turn % 2 == 0; /* others may be collecting at the time */
     if (native) tsr_enter_native(self->m);
     tsr_status status = tsr_unpin(self->m, own, NULL);
@@ -749,7 +716,7 @@ START_TEST(pins_of_several_threads_add_up) {
   for (unsigned i = 0; i < THREADS; i++) {
     unpin(shared);
     expect_objects(1);
-    ck_assert(is_made(shared, RECORD, 77));
+    ck_assert(is_made(vm_word(shared), RECORD, 77));
   }
   unpin(shared);
   unpin_is_refused(shared);
@@ -773,7 +740,7 @@ START_TEST(pins_outlive_their_mutators) {
   vm_threads(&vm, THREADS, pin_and_leave, kept);
   expect_objects(THREADS);
   for (unsigned i = 0; i < THREADS; i++) {
-    ck_assert(is_made(kept[i], RECORD, i));
+    ck_assert(is_made(vm_word(kept[i]), RECORD, i));
     unpin(kept[i]);
   }
   expect_objects(0);
@@ -782,10 +749,11 @@ START_TEST(pins_outlive_their_mutators) {
 END_TEST
 
 /* In the child: the pin is there, holds, and can be taken back, once. */
-static bool child_finds_pin(tsr_ref object) {
+static bool child_finds_pin(void *context) {
+  tsr_ref object = context;
   tsr_status status = tsr_collect(vm.m, NULL);
   if (status != (vm_collects ? TSR_OK : TSR_UNSUPPORTED)) return false;
-  if (!is_made(object, RECORD, 9)) return false;
+  if (!is_made(vm_word(object), RECORD, 9)) return false;
   if (tsr_unpin(vm.m, object, NULL) != TSR_OK) return false;
   if (tsr_unpin(vm.m, object, NULL) != TSR_INVALID_ARGUMENT) return false;
   tsr_ref another = vm_new(vm.m, RECORD, 9, 0);
@@ -796,20 +764,9 @@ START_TEST(pins_go_to_both_sides_of_a_fork) {
   start("16M");
   tsr_ref object = make(RECORD, 9, 0);
   pin(object);
-  tsr_error error = {0};
-  ck_assert_msg(tsr_fork_prepare(vm.m, &error) == TSR_OK, "%s", error.message);
-  pid_t child = fork();
-  ck_assert_int_ge(child, 0);
-  if (child == 0) {
-    tsr_fork_child(vm.m);
-    _exit(child_finds_pin(object) ? EXIT_SUCCESS : EXIT_FAILURE);
-  }
-  tsr_fork_parent(vm.m);
-  int status = -1;
-  ck_assert_int_eq(waitpid(child, &status, 0), child);
-  ck_assert_msg(status == 0, "the child ended with status %#x", (unsigned)status);
+  assert_forked_child(vm.m, child_finds_pin, object);
   expect_objects(1);
-  ck_assert(is_made(object, RECORD, 9));
+  ck_assert(is_made(vm_word(object), RECORD, 9));
   unpin(object);
   expect_objects(0);
   stop();

@@ -98,30 +98,6 @@ typedef struct own_run {
   pthread_barrier_t barrier;
 } own_run;
 
-static void own_wait(own_run *run) {
-  own_enter_native(&run->own);
-  pthread_barrier_wait(&run->barrier);
-  own_leave_native(&run->own);
-}
-
-/*
- * The third pair is the VM's alone: it takes over what is left in the mutator's own pair, which is
- * then empty, and hands it back when it misses.
- */
-static void *from_unregistered(tsr_mutator *m, tsr_bump_pointer *pair, size_t size) {
-  if (pair->cursor != 0 && pair->cursor + size <= pair->limit) {
-    void *result = (void *)pair->cursor;
-    pair->cursor += size;
-    return result;
-  }
-  if (pair->cursor != 0) m->bump[0] = *pair;
-  *pair = (tsr_bump_pointer){0, 0};
-  void *result = tsr_alloc(m, size, 8, 0, TSR_DEFAULT);
-  *pair = m->bump[0];
-  m->bump[0] = (tsr_bump_pointer){0, 0};
-  return result;
-}
-
 static void own_turns(vm_thread *self) {
   own_run *run = self->arg;
   tsr_slot *head = tsr_local(self->m, 0);
@@ -132,11 +108,11 @@ static void own_turns(vm_thread *self) {
   own_attach(&run->own, self->m, self->index);
   run->own.registered[self->index] = &registered;
   run->own.unregistered[self->index] = &unregistered;
-  own_wait(run);
+  own_wait(&run->own, &run->barrier);
   for (unsigned turn = 0; turn < ROUNDS * THREADS; turn++) {
     for (unsigned i = 0; i < 50; i++) {
       EXPECT(self, push_pair(self, &registered, head, n++));
-      void *memory = from_unregistered(self->m, &unregistered, 24);
+      void *memory = own_alloc(self->m, &unregistered, 24);
       EXPECT(self, memory != NULL);
       vm_init_object(memory, PAIR, 0, 0);
       vm_set(self->m, (tsr_ref)memory, 1, FIXNUM(n++));
@@ -144,14 +120,14 @@ static void own_turns(vm_thread *self) {
       head->word = vm_word(memory);
       own_safepoint(&run->own);
     }
-    own_wait(run);
+    own_wait(&run->own, &run->barrier);
     if (turn % THREADS == self->index) {
       EXPECT(self, tsr_collect(self->m, NULL) == (vm_collects ? TSR_OK : TSR_UNSUPPORTED));
       EXPECT(self, !vm_collects || (is_zero(&registered) && is_zero(&unregistered)));
     }
     own_safepoint(&run->own);
     EXPECT(self, counts_down(self, head->word, n));
-    own_wait(run);
+    own_wait(&run->own, &run->barrier);
   }
   EXPECT(self, tsr_unregister_bump_pointer(self->m, &registered, NULL) == TSR_OK);
   own_detach(&run->own, self->index);

@@ -24,16 +24,11 @@ static bool is_pair(uint64_t word, unsigned n) {
          vm_get(vm.m, vm_ref(word), 1) == FIXNUM(n);
 }
 
-static void expect_objects(size_t n) {
-  vm_collect(&vm);
-  if (vm_collects) ck_assert_uint_eq(vm_enumerate(vm.m).objects, n);
-}
-
 /* ---- scopes -------------------------------------------------------------------------------- */
 
 static void nest(unsigned level, unsigned count) {
   if (level == 0) {
-    expect_objects((size_t)4 * count);
+    vm_collect_to(&vm, (size_t)4 * count);
     return;
   }
   tsr_scope scope;
@@ -44,7 +39,7 @@ static void nest(unsigned level, unsigned count) {
     slots[i]->word = new_pair(level * 10000 + i);
   }
   nest(level - 1, count);
-  expect_objects((size_t)(5 - level) * count); /* this level's and the outer ones' */
+  vm_collect_to(&vm, (size_t)(5 - level) * count); /* this level's and the outer ones' */
   for (unsigned i = 0; i < count; i++) {
     ck_assert(is_pair(slots[i]->word, level * 10000 + i));
   }
@@ -56,7 +51,7 @@ START_TEST(scopes_nest_and_spill) {
   start();
   for (unsigned round = 0; round < 3; round++) {
     nest(4, vm_stress != NULL ? 50 : 3000);
-    expect_objects(0);
+    vm_collect_to(&vm, 0);
   }
   vm_stop(&vm);
 }
@@ -106,12 +101,12 @@ START_TEST(handles_live_until_freed) {
     handles[i] = tsr_handle_new(vm.heap, new_pair(i), TSR_STRONG, NULL);
     ck_assert_ptr_nonnull(handles[i]);
   }
-  expect_objects(N);
+  vm_collect_to(&vm, N);
   for (unsigned i = 0; i < N; i += 2) {
     ck_assert_int_eq(tsr_handle_free(vm.heap, handles[i], NULL), TSR_OK);
     handles[i] = NULL;
   }
-  expect_objects(N / 2);
+  vm_collect_to(&vm, N / 2);
   vm_alone(&vm); /* counts memory from here on */
   uint64_t committed = vm_stats(&vm).committed_bytes;
   for (unsigned round = 0; round < 50; round++) { /* freed slots are used again */
@@ -130,7 +125,7 @@ START_TEST(handles_live_until_freed) {
     ck_assert(is_pair(handles[i]->word, i));
     ck_assert_int_eq(tsr_handle_free(vm.heap, handles[i], NULL), TSR_OK);
   }
-  expect_objects(0);
+  vm_collect_to(&vm, 0);
   vm_stop(&vm);
 }
 END_TEST
@@ -171,11 +166,11 @@ START_TEST(handles_may_be_written_and_may_hold_anything) {
   ck_assert_ptr_nonnull(handle);
   for (unsigned i = 0; i < 100; i++) {
     handle->word = new_pair(i);
-    expect_objects(1);
+    vm_collect_to(&vm, 1);
     ck_assert(is_pair(handle->word, i));
     handle->word = i % 2 == 0 ? FIXNUM(i) : vm_word(&vm);
     uint64_t word = handle->word;
-    expect_objects(0);
+    vm_collect_to(&vm, 0);
     ck_assert_uint_eq(handle->word, word);
   }
   tsr_error error = {0};
@@ -193,7 +188,7 @@ START_TEST(handles_before_any_mutator) {
   ck_assert_ptr_nonnull(handle);
   vm.m = tsr_bind_mutator(vm.heap, &vm, NULL);
   handle->word = new_pair(9);
-  expect_objects(1);
+  vm_collect_to(&vm, 1);
   ck_assert(is_pair(handle->word, 9));
   vm_stop(&vm); /* a handle still alive goes with the heap */
 }
@@ -235,17 +230,17 @@ START_TEST(ranges_are_read_until_removed) {
   }
   single.word = new_pair(7777);
   for (unsigned round = 0; round < 3; round++) {
-    expect_objects(335);
+    vm_collect_to(&vm, 335);
     for (unsigned i = 0; i < 1000; i++) {
       ck_assert(i % 3 == 0 ? is_pair(table[i].word, i) : table[i].word == 0);
     }
     ck_assert(is_pair(single.word, 7777));
   }
   ck_assert_int_eq(tsr_root_remove(vm.heap, table, NULL), TSR_OK);
-  expect_objects(1);
+  vm_collect_to(&vm, 1);
   ck_assert_int_eq(tsr_root_remove(vm.heap, table, NULL), TSR_INVALID_ARGUMENT);
   ck_assert_int_eq(tsr_root_remove(vm.heap, &single, NULL), TSR_OK);
-  expect_objects(0);
+  vm_collect_to(&vm, 0);
   memset(table, 0, sizeof table);
   ck_assert_int_eq(tsr_root_add(vm.heap, table, 10, TSR_ROOT_PRECISE, NULL, NULL), TSR_OK);
   vm_stop(&vm); /* ranges go with the heap */
@@ -278,10 +273,10 @@ START_TEST(impossible_ranges_are_refused) {
   for (unsigned i = 0; i < 30; i++) {
     table[i].word = new_pair(i);
   }
-  expect_objects(30);
+  vm_collect_to(&vm, 30);
   ck_assert_int_eq(tsr_root_remove(vm.heap, table + 5, NULL), TSR_INVALID_ARGUMENT);
   ck_assert_int_eq(tsr_root_remove(vm.heap, table + 10, NULL), TSR_OK);
-  expect_objects(20);
+  vm_collect_to(&vm, 20);
   vm_stop(&vm);
 }
 END_TEST
@@ -307,7 +302,7 @@ START_TEST(native_stacks_grow_move_and_shrink) {
   tsr_slot *top = memory;
   tsr_native_stack stack = {.base = memory, .top = &top, .name = "stack"};
   ck_assert_int_eq(tsr_stack_add(vm.heap, &stack, NULL), TSR_OK);
-  expect_objects(0);
+  vm_collect_to(&vm, 0);
   size_t n = vm_stress != NULL ? 300 : 10000;
   for (size_t i = 0; i < n; i++) {
     if ((size_t)(top - stack.base) == capacity) {
@@ -318,16 +313,16 @@ START_TEST(native_stacks_grow_move_and_shrink) {
     }
     uint64_t pair = new_pair((unsigned)i);
     top++->word = pair;
-    if (i % 1000 == 500) expect_objects(i + 1);
+    if (i % 1000 == 500) vm_collect_to(&vm, i + 1);
   }
-  expect_objects(n);
+  vm_collect_to(&vm, n);
   for (size_t i = 0; i < n; i++) {
     ck_assert(is_pair(stack.base[i].word, (unsigned)i));
   }
   top -= n / 2; /* what is above the top is no root */
-  expect_objects(n - n / 2);
+  vm_collect_to(&vm, n - n / 2);
   top = stack.base;
-  expect_objects(0);
+  vm_collect_to(&vm, 0);
   ck_assert_int_eq(tsr_stack_remove(vm.heap, &stack, NULL), TSR_OK);
   ck_assert_int_eq(tsr_stack_remove(vm.heap, &stack, NULL), TSR_INVALID_ARGUMENT);
   free(stack.base);
@@ -347,13 +342,13 @@ START_TEST(native_stacks_with_a_clean_mark) {
       uint64_t pair = new_pair((unsigned)(top - memory));
       top++->word = pair;
     }
-    expect_objects((size_t)(top - memory));
+    vm_collect_to(&vm, (size_t)(top - memory));
     ck_assert(!vm_collects || clean <= top);
     top -= 20;
     if (clean > top) clean = top;
     memory[10 * round].word = new_pair(10 * round); /* changed below: lower the mark */
     if (clean > memory + 10 * round) clean = memory + 10 * round;
-    expect_objects((size_t)(top - memory));
+    vm_collect_to(&vm, (size_t)(top - memory));
     for (unsigned i = 0; i < (unsigned)(top - memory); i++) {
       ck_assert(is_pair(memory[i].word, i));
     }
@@ -428,7 +423,7 @@ START_TEST(callbacks_report_roots) {
     mutator_table[i / 20][i % 20].word = new_pair(100 + i);
   }
   for (unsigned round = 1; round <= 3; round++) {
-    expect_objects(90);
+    vm_collect_to(&vm, 90);
     for (unsigned i = 0; i < 50; i++) {
       ck_assert(is_pair(heap_table[i].word, i));
     }
@@ -441,7 +436,7 @@ START_TEST(callbacks_report_roots) {
   }
   tsr_leave_native(mutators[1]);
   ck_assert_int_eq(tsr_unbind_mutator(mutators[1], NULL), TSR_OK);
-  expect_objects(70); /* an unbound mutator's roots are not asked for */
+  vm_collect_to(&vm, 70); /* an unbound mutator's roots are not asked for */
   vm_stop(&vm);
 }
 END_TEST
@@ -455,7 +450,7 @@ START_TEST(pins_are_roots) {
     pairs[i] = new_pair(i);
     ck_assert_int_eq(tsr_pin(vm.m, vm_ref(pairs[i]), &error), TSR_OK);
   }
-  expect_objects(10);
+  vm_collect_to(&vm, 10);
   for (unsigned i = 0; i < 10; i++) {
     ck_assert(is_pair(pairs[i], i));
   }
@@ -464,12 +459,12 @@ START_TEST(pins_are_roots) {
     ck_assert_int_eq(tsr_unpin(vm.m, vm_ref(pairs[i]), &error), TSR_INVALID_ARGUMENT);
     ck_assert_msg(vm_says(error.message, "pin"), "%s", error.message);
   }
-  expect_objects(5);
+  vm_collect_to(&vm, 5);
   for (unsigned i = 1; i < 10; i += 2) {
     ck_assert(is_pair(pairs[i], i));
     ck_assert_int_eq(tsr_unpin(vm.m, vm_ref(pairs[i]), NULL), TSR_OK);
   }
-  expect_objects(0);
+  vm_collect_to(&vm, 0);
   vm_stop(&vm);
 }
 END_TEST

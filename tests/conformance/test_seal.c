@@ -238,7 +238,7 @@ START_TEST(pages_of_what_was_sealed_serve_again) {
     done += 2 * count + 16 * KIB;
   }
   if (vm_collects) ck_assert_uint_gt(vm.ended, 5);
-  memset(roots, 0, sizeof roots);
+  drop_roots();
   vm_collect(&vm);
   stop();
 }

@@ -10,17 +10,6 @@
 #define ROOTS 512u
 #include "placement_fixture.h"
 
-static void start(const char *heap_max) {
-  vm_init(&vm);
-  vm_pin(&vm, "heap_max", heap_max);
-  vm_start(&vm);
-  open_roots();
-}
-
-static void drop_roots(void) {
-  memset(roots, 0, sizeof roots);
-}
-
 /* Fills every slot of the rooted object with a fresh pair tagged with the slot's number. */
 static void give_children(tsr_slot *root, size_t slots) {
   for (size_t i = 0; i < slots; i++) {
@@ -699,8 +688,6 @@ _Static_assert(TSR_PLACEMENTS <= TSR_BUMP_POINTERS, "the placement is the index 
 
 START_TEST(a002_08_every_combination_has_an_allocator) {
   start("16M");
-  tsr_facts facts;
-  tsr_heap_facts(vm.heap, &facts);
   for (unsigned c = 0; c < PLACE_COMBINATIONS; c++) {
     tsr_semantics semantics = place_semantics(c);
     tsr_allocator_info info = tsr_allocator_mapping(vm.heap, semantics);
@@ -713,13 +700,7 @@ START_TEST(a002_08_every_combination_has_an_allocator) {
                       offsetof(tsr_mutator, bump) + place_of(semantics) * sizeof(tsr_bump_pointer));
     ck_assert_uint_eq(info.max_inline_bytes, TSR_MAX_INLINE_BYTES);
   }
-  for (unsigned p = 0; p < TSR_PLACEMENTS; p++) {
-    tsr_allocator_info info = tsr_allocator_mapping(vm.heap, p);
-    ck_assert_int_eq(facts.allocators[p].kind, info.kind);
-    if (info.kind != TSR_ALLOCATOR_BUMP) continue;
-    ck_assert_uint_eq(facts.allocators[p].pair_offset, info.pair_offset);
-    ck_assert_uint_eq(facts.allocators[p].max_inline_bytes, info.max_inline_bytes);
-  }
+  place_check_facts(&vm);
   stop();
 }
 END_TEST

@@ -6,7 +6,7 @@
  * memory handed out twice is found by comparing the extents of everything allocated since the last
  * collection, a lost object by walking from the roots.
  */
-#include "testvm.h"
+#include "placement.h"
 
 #define ROOTS 64
 
@@ -405,13 +405,7 @@ START_TEST(a002_08_facts_are_the_offsets_of_the_structures) {
   ck_assert_uint_eq(info.pair_offset, offsetof(tsr_mutator, bump));
   ck_assert_uint_eq(info.max_inline_bytes, TSR_MAX_INLINE_BYTES);
   ck_assert_int_eq(tsr_allocator_mapping(vm.heap, TSR_LARGE).kind, TSR_ALLOCATOR_CALL);
-  for (tsr_semantics p = 0; p < TSR_PLACEMENTS; p++) {
-    tsr_allocator_info mapped = tsr_allocator_mapping(vm.heap, p);
-    ck_assert_int_eq(facts.allocators[p].kind, mapped.kind);
-    if (mapped.kind != TSR_ALLOCATOR_BUMP) continue;
-    ck_assert_uint_eq(facts.allocators[p].pair_offset, mapped.pair_offset);
-    ck_assert_uint_eq(facts.allocators[p].max_inline_bytes, mapped.max_inline_bytes);
-  }
+  place_check_facts(&vm);
   vm_stop(&vm);
 }
 END_TEST

@@ -258,6 +258,15 @@ static void *blocked_in_native(void *arg) {
   return ok ? m : NULL;
 }
 
+/* What the thread returned. */
+static void *join(tsr_mutator *m, pthread_t thread) {
+  void *result;
+  tsr_enter_native(m);
+  pthread_join(thread, &result);
+  tsr_leave_native(m);
+  return result;
+}
+
 START_TEST(native_code_does_not_hold_up_a_collection) {
   testvm vm;
   gate g;
@@ -272,35 +281,7 @@ START_TEST(native_code_does_not_hold_up_a_collection) {
   }
   vm_garbage(vm.m, vm_collects ? 64 * MIB : MIB);
   gate_set(&g, &g.go);
-  tsr_enter_native(vm.m);
-  void *result;
-  pthread_join(thread, &result);
-  tsr_leave_native(vm.m);
-  ck_assert_msg(result != NULL, "the list of the thread in native code was lost");
-  vm_stop(&vm);
-  gate_destroy(&g);
-}
-END_TEST
-
-START_TEST(leaving_native_code_waits_for_the_collection) {
-  if (!vm_collects) return;
-  testvm vm;
-  gate g;
-  gate_init(&g);
-  vm_init_calm(&vm);
-  vm.on_heap_roots = open_gate;
-  vm_start(&vm);
-  vm.extra = &g;
-  pthread_t thread;
-  pthread_create(&thread, NULL, blocked_in_native, &vm);
-  gate_wait(&g, &g.inside);
-  vm_collect(&vm);
-  tsr_enter_native(vm.m);
-  void *result;
-  pthread_join(thread, &result);
-  tsr_leave_native(vm.m);
-  ck_assert_ptr_nonnull(result);
-  ck_assert_msg(!g.came_back_early, "a mutator ran while the world was stopped");
+  ck_assert_msg(join(vm.m, thread) != NULL, "the list of the thread in native code was lost");
   vm_stop(&vm);
   gate_destroy(&g);
 }
@@ -309,6 +290,7 @@ END_TEST
 static void *late_binder(void *arg) {
   testvm *vm = arg;
   gate *g = vm->extra;
+  gate_set(g, &g->inside);
   gate_wait(g, &g->go);
   g->trying = true;
   tsr_mutator *m = tsr_bind_mutator(vm->heap, g, NULL);
@@ -317,8 +299,8 @@ static void *late_binder(void *arg) {
   return m;
 }
 
-START_TEST(binding_waits_for_the_collection) {
-  if (!vm_collects) return;
+/* A thread that tries, while the world is stopped, to come back as a mutator. */
+static void comes_back_afterwards(void *(*returning)(void *), const char *otherwise) {
   testvm vm;
   gate g;
   gate_init(&g);
@@ -327,16 +309,22 @@ START_TEST(binding_waits_for_the_collection) {
   vm_start(&vm);
   vm.extra = &g;
   pthread_t thread;
-  pthread_create(&thread, NULL, late_binder, &vm);
+  pthread_create(&thread, NULL, returning, &vm);
+  gate_wait(&g, &g.inside);
   vm_collect(&vm);
-  tsr_enter_native(vm.m);
-  void *result;
-  pthread_join(thread, &result);
-  tsr_leave_native(vm.m);
-  ck_assert_ptr_nonnull(result);
-  ck_assert_msg(!g.came_back_early, "a mutator was bound while the world was stopped");
+  ck_assert_ptr_nonnull(join(vm.m, thread));
+  ck_assert_msg(!g.came_back_early, "%s while the world was stopped", otherwise);
   vm_stop(&vm);
   gate_destroy(&g);
+}
+
+START_TEST(leaving_native_code_waits_for_the_collection) {
+  if (vm_collects) comes_back_afterwards(blocked_in_native, "a mutator ran");
+}
+END_TEST
+
+START_TEST(binding_waits_for_the_collection) {
+  if (vm_collects) comes_back_afterwards(late_binder, "a mutator was bound");
 }
 END_TEST
 

@@ -234,7 +234,7 @@ START_TEST(addresses_of_what_is_gone) {
       where[n++] = roots[i].word;
       ck_assert(contains(roots[i].word));
     }
-    memset(roots, 0, sizeof roots);
+    drop_roots();
     vm_collect(&vm);
     for (unsigned i = 0; vm_collects && i < n; i++) {
       ck_assert_msg(!contains(where[i]), "round %u, address %#llx, %llu bytes in use", round,

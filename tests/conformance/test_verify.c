@@ -7,97 +7,12 @@
  * report has to name (object, layout, slot, root, path) is written down by the plant itself, in memory
  * that both processes share, because only the plant knows the addresses.
  */
+#include "children.h"
 #include "own_threads.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-/* A child that waits for something that never comes shall fail, not hang. */
-#define WATCHDOG_S 300u
-
-/* Stray accesses are raw ones: a sanitizer that reports them first would hide what the library does. */
-#define RAW_ACCESS __attribute__((noinline, no_sanitize_address))
-
-RAW_ACCESS static void poke(void *address, uint64_t word) {
-  *(volatile uint64_t *)address = word;
-}
-
-RAW_ACCESS static uint64_t peek(const void *address) {
-  return *(const volatile uint64_t *)address;
-}
-
-/* ---- children ------------------------------------------------------------------------------ */
-
-/* How a child ended, and what it wrote to stdout and stderr. */
-typedef struct ending {
-  int status;
-  char *text;
-} ending;
-
-static void become_child(FILE *output) {
-  dup2(fileno(output), 1);
-  dup2(fileno(output), 2);
-  struct rlimit no_core = {0, 0};
-  setrlimit(RLIMIT_CORE, &no_core);
-  signal(SIGABRT, SIG_DFL);
-  signal(SIGSEGV, SIG_DFL); /* sanitizers would turn it into an exit */
-  signal(SIGBUS, SIG_DFL);
-  alarm(WATCHDOG_S);
-}
-
-static ending in_child(void (*body)(void *context), void *context) {
-  FILE *output = tmpfile();
-  ck_assert_ptr_nonnull(output);
-  fflush(NULL);
-  pid_t child = fork();
-  ck_assert_int_ge(child, 0);
-  if (child == 0) {
-    become_child(output);
-    body(context);
-    fflush(NULL);
-    _exit(EXIT_SUCCESS);
-  }
-  ending end = {0};
-  while (waitpid(child, &end.status, 0) < 0)
-    ck_assert_int_eq(errno, EINTR);
-  fseek(output, 0, SEEK_END);
-  size_t size = (size_t)ftell(output);
-  end.text = calloc(1, size + 1);
-  ck_assert_ptr_nonnull(end.text);
-  rewind(output);
-  ck_assert_uint_eq(fread(end.text, 1, size, output), size);
-  fclose(output);
-  return end;
-}
-
-static void assert_died_of(const ending *end, int wanted, const char *what) {
-  bool signalled = WIFSIGNALED(end->status);
-  ck_assert_msg(signalled && WTERMSIG(end->status) == wanted,
-                "%s: wanted signal %d, came %s %d, with the output:\n%s", what, wanted,
-                signalled ? "signal" : "exit",
-                signalled ? WTERMSIG(end->status) : WEXITSTATUS(end->status), end->text);
-}
-
-static void assert_survived(const ending *end, const char *what) {
-  ck_assert_msg(WIFEXITED(end->status) && WEXITSTATUS(end->status) == EXIT_SUCCESS,
-                "%s: came status 0x%x, with the output:\n%s", what, (unsigned)end->status,
-                end->text);
-}
-
-/* The child dies of `signal`, and what it wrote contains both phrases. */
-static void assert_dies_saying(void (*body)(void *context), void *context, int wanted,
-                               const char *what, const char *phrase, const char *other_phrase) {
-  ending end = in_child(body, context);
-  assert_died_of(&end, wanted, what);
-  ck_assert_msg(strstr(end.text, phrase) != NULL && strstr(end.text, other_phrase) != NULL,
-                "%s: %s", what, end.text);
-  free(end.text);
-}
 
 /* ---- scenes -------------------------------------------------------------------------------- */
 
@@ -205,19 +120,9 @@ static void scene_close(scene *s) {
   vm_stop(&s->vm);
 }
 
-/* An object with `count` elements and empty slots. */
-static tsr_ref make(tsr_mutator *m, unsigned kind, unsigned tag, size_t count,
-                    tsr_semantics semantics) {
-  size_t size = vm_size(kind, count);
-  void *memory = tsr_alloc(m, size, TSR_OBJECT_ALIGN, 0, semantics);
-  if (memory == NULL) return NULL;
-  vm_init_object(memory, kind, tag, count);
-  return tsr_post_alloc(m, (tsr_ref)memory, size, semantics) == TSR_OK ? (tsr_ref)memory : NULL;
-}
-
 /* A pair that the handle holds. */
 static tsr_ref rooted_pair(scene *s) {
-  tsr_ref pair = make(s->m, PAIR, 0, 0, TSR_DEFAULT);
+  tsr_ref pair = vm_new(s->m, PAIR, 0, 0);
   ck_assert_ptr_nonnull(pair);
   s->handle->word = vm_word(pair);
   return pair;
@@ -225,7 +130,7 @@ static tsr_ref rooted_pair(scene *s) {
 
 /* An object that the range's first slot holds. */
 static tsr_ref kept_object(scene *s, unsigned kind, size_t count, tsr_semantics semantics) {
-  tsr_ref object = make(s->m, kind, 0, count, semantics);
+  tsr_ref object = vm_new_with(s->m, kind, 0, count, semantics);
   ck_assert_ptr_nonnull(object);
   s->range[0].word = vm_word(object);
   return object;
@@ -267,7 +172,7 @@ static void slot_of(scene *s, const fault *f) {
   static const char *const names[] = {[PAIR] = "pair",   [RECORD] = "record", [VECTOR] = "vector",
                                       [TABLE] = "table", [CUSTOM] = "custom", [WIDE] = "wide"};
   s->local->word = vm_word(kept_object(s, BYTES, 200, TSR_DEFAULT));
-  tsr_ref object = make(s->m, f->kind, 0, f->count, f->semantics);
+  tsr_ref object = vm_new_with(s->m, f->kind, 0, f->count, f->semantics);
   ck_assert_ptr_nonnull(object);
   s->handle->word = vm_word(object);
   expect_object(s, object, names[f->kind], vm_size(f->kind, f->count));
@@ -344,8 +249,8 @@ static void length_past_a_buffer(scene *s, const fault *f) {
    the collection that the plant may begin with. */
 static void length_in_a_row(scene *s, const fault *f) {
   tsr_ref object = kept_object(s, f->kind, f->count, f->semantics);
-  make(s->m, BYTES, 0, 800, f->semantics);
-  s->range[1].word = vm_word(make(s->m, BYTES, 0, 32, f->semantics));
+  vm_new_with(s->m, BYTES, 0, 800, f->semantics);
+  s->range[1].word = vm_word(vm_new_with(s->m, BYTES, 0, 32, f->semantics));
   ck_assert_uint_eq(s->range[1].word - vm_word(object),
                     vm_size(f->kind, f->count) + vm_size(BYTES, 800));
   if (f->when == COLLECTING_PLAN) {
@@ -377,7 +282,7 @@ static void root(scene *s, const fault *f) {
   s->top = s->stack_memory + 5;
   tsr_slot *const slots[] = {&s->range[2],        s->handle,     tsr_local(s->m, 0),
                              &s->stack_memory[3], &s->heap_slot, &s->mutator_slot};
-  s->local->word = vm_word(make(s->m, RECORD, 0, 0, TSR_DEFAULT));
+  s->local->word = vm_word(vm_new(s->m, RECORD, 0, 0));
   expect(s, "root");
   expect(s, "%s", names[f->slot]);
   break_word(s, slots[f->slot], s->local->word + 16);
@@ -388,10 +293,10 @@ static void path_of_three(scene *s, const fault *f) {
   (void)f;
   s->top = s->stack_memory + 1;
   tsr_slot *first = s->stack_memory;
-  first->word = vm_word(make(s->m, RECORD, 0, 0, TSR_DEFAULT));
-  tsr_ref vector = make(s->m, VECTOR, 0, 10, TSR_DEFAULT);
+  first->word = vm_word(vm_new(s->m, RECORD, 0, 0));
+  tsr_ref vector = vm_new(s->m, VECTOR, 0, 10);
   vm_set(s->m, vm_ref(first->word), 5, vm_word(vector));
-  tsr_ref pair = make(s->m, PAIR, 0, 0, TSR_DEFAULT);
+  tsr_ref pair = vm_new(s->m, PAIR, 0, 0);
   vector = vm_ref(vm_get(s->m, vm_ref(first->word), 5));
   vm_set(s->m, vector, 7, vm_word(pair));
   expect_object(s, pair, "pair", 24);
@@ -455,6 +360,9 @@ static const fault faults[] = {
     {"length over an immortal one", length_in_a_row, VECTOR, 4, TSR_IMMORTAL, 0, 104, ANY_PLAN},
 
     {"armed", gc_byte, RECORD, 0, TSR_DEFAULT, 0, TSR_GC_ARMED, ANY_PLAN},
+    {"both hash bits", gc_byte, RECORD, 0, TSR_DEFAULT, 0, 0x18, ANY_PLAN},
+    {"a hashed non-moving object", gc_byte, RECORD, 0, TSR_NON_MOVING, 0, 0x08, ANY_PLAN},
+    {"a hash of an immortal object", gc_byte, RECORD, 0, TSR_IMMORTAL, 0, 0x10, ANY_PLAN},
     {"forwarded", gc_byte, RECORD, 0, TSR_DEFAULT, 0, 0x20, ANY_PLAN},
     {"the other forwarding bit", gc_byte, RECORD, 0, TSR_DEFAULT, 0, 0x40, ANY_PLAN},
     {"a full GC byte", gc_byte, RECORD, 0, TSR_DEFAULT, 0, 0xff, ANY_PLAN},
@@ -478,10 +386,9 @@ static const fault faults[] = {
 static bool plan_moves(void) {
   testvm vm;
   vm_open(&vm, "8M");
-  tsr_facts facts;
-  tsr_heap_facts(vm.heap, &facts);
+  bool moves = vm_moves(&vm);
   vm_stop(&vm);
-  return facts.moves_objects != 0;
+  return moves;
 }
 
 static bool fault_applies(const fault *f) {
@@ -607,13 +514,13 @@ START_TEST(half_the_heap_for_one_object) {
   tsr_slot few[SCATTERED] = {{0}};
   ck_assert_int_eq(tsr_root_add(vm.heap, few, SCATTERED, TSR_ROOT_PRECISE, "few", NULL), TSR_OK);
   for (unsigned i = 0; i < SCATTERED; i++) {
-    few[i].word = vm_word(make(vm.m, BYTES, i, 16000, TSR_LARGE));
+    few[i].word = vm_word(vm_new_with(vm.m, BYTES, i, 16000, TSR_LARGE));
     ck_assert_uint_ne(few[i].word, 0);
     vm_garbage(vm.m, 400 * KIB);
   }
   vm_collect(&vm);
   for (size_t bytes = MIB; bytes <= 8 * MIB; bytes *= 2) {
-    ck_assert_msg(make(vm.m, BYTES, 0, bytes - 16, TSR_LARGE) != NULL, "%zu bytes", bytes);
+    ck_assert_msg(vm_new_with(vm.m, BYTES, 0, bytes - 16, TSR_LARGE) != NULL, "%zu bytes", bytes);
     vm_collect(&vm);
   }
   ck_assert_uint_eq(vm_take_ooms(&vm, NULL), 0);
@@ -757,7 +664,7 @@ END_TEST
  */
 static void drop_copy_in(scene *s) {
   s->top = s->stack_memory;
-  ck_assert_ptr_nonnull(make(s->m, PAIR, 0, 0, TSR_DEFAULT)); /* a buffer is at hand */
+  ck_assert_ptr_nonnull(vm_new(s->m, PAIR, 0, 0)); /* a buffer is at hand */
   tsr_bump_pointer copy = s->m->bump[0];
   for (unsigned i = 0; i < COPIED_CELLS; i++) {
     ck_assert_uint_le(copy.cursor + 24, copy.limit);
@@ -765,7 +672,7 @@ static void drop_copy_in(scene *s) {
     *s->top++ = (tsr_slot){copy.cursor};
     copy.cursor += 24;
   }
-  s->local->word = vm_word(make(s->m, RECORD, 0, 0, TSR_DEFAULT));
+  s->local->word = vm_word(vm_new(s->m, RECORD, 0, 0));
 }
 
 static void drop_copy_in_and_collect(void *context) {
@@ -808,8 +715,8 @@ typedef struct overwritten {
 static void overwrite_a_length(void *context) {
   overwritten *o = context;
   scene_open(o->s);
-  ck_assert_ptr_nonnull(make(o->s->m, PAIR, 0, 0, TSR_DEFAULT)); /* not first in its block */
-  void *vector = make(o->s->m, VECTOR, 5, 0, TSR_DEFAULT);
+  ck_assert_ptr_nonnull(vm_new(o->s->m, PAIR, 0, 0)); /* not first in its block */
+  void *vector = vm_new(o->s->m, VECTOR, 5, 0);
   o->s->local->word = vm_word(vector);
   poke((char *)vector + 8, o->length);
   vm_collect(&o->s->vm);
@@ -839,11 +746,11 @@ typedef struct stray {
 static void stray_access(void *context) {
   stray *t = context;
   scene_open(t->s);
-  tsr_ref old = make(t->s->m, t->kind, 0, t->count, t->semantics);
+  tsr_ref old = vm_new_with(t->s->m, t->kind, 0, t->count, t->semantics);
   ck_assert_ptr_nonnull(old);
   vm_collect(&t->s->vm);
   for (unsigned i = 0; i < 100; i++) { /* freed memory is not handed out again soon */
-    ck_assert_ptr_nonnull(make(t->s->m, t->kind, 0, t->count, t->semantics));
+    ck_assert_ptr_nonnull(vm_new_with(t->s->m, t->kind, 0, t->count, t->semantics));
   }
   fprintf(stderr, "access\n");
   fflush(NULL);
@@ -881,51 +788,31 @@ typedef struct forgetful {
   bool forgets, misses;
 } forgetful;
 
-static void forgetful_wait(forgetful *run) {
-  own_enter_native(&run->own);
-  pthread_barrier_wait(&run->barrier);
-  own_leave_native(&run->own);
-}
-
-/* The mutator's buffer changes over to the VM's own pair. */
-static void *from_own_pair(tsr_mutator *m, tsr_bump_pointer *pair, size_t size) {
-  if (pair->cursor != 0 && pair->cursor + size <= pair->limit) {
-    void *result = (void *)pair->cursor;
-    pair->cursor += size;
-    return result;
-  }
-  m->bump[0] = *pair;
-  void *result = tsr_alloc(m, size, TSR_OBJECT_ALIGN, 0, TSR_DEFAULT);
-  *pair = m->bump[0];
-  m->bump[0] = (tsr_bump_pointer){0, 0};
-  return result;
-}
-
 static void allocate_around_a_collection(vm_thread *self) {
   forgetful *run = self->arg;
   tsr_bump_pointer pair = {0, 0};
   own_attach(&run->own, self->m, self->index);
   bool forgotten = run->forgets && self->index == 3;
   if (!forgotten) run->own.unregistered[self->index] = &pair;
-  forgetful_wait(run);
+  own_wait(&run->own, &run->barrier);
   for (unsigned i = 0; i < 10; i++) {
-    void *memory = from_own_pair(self->m, &pair, 24);
+    void *memory = own_alloc(self->m, &pair, 24);
     EXPECT(self, memory != NULL);
     vm_init_object(memory, PAIR, 0, 0);
   }
-  forgetful_wait(run);
+  own_wait(&run->own, &run->barrier);
   if (self->index == 0) EXPECT(self, tsr_collect(self->m, NULL) == TSR_OK);
   own_safepoint(&run->own);
-  forgetful_wait(run);
+  own_wait(&run->own, &run->barrier);
   size_t size = run->misses ? TSR_MAX_INLINE_BYTES : 24;
   for (unsigned i = 0; i < 10; i++) {
     if (forgotten && run->misses) pair.cursor = pair.limit - 24;
-    void *memory = from_own_pair(self->m, &pair, size);
+    void *memory = own_alloc(self->m, &pair, size);
     EXPECT(self, memory != NULL);
     poke(memory, vm_header(BYTES, 0));
     poke((char *)memory + 8, size - 16);
   }
-  forgetful_wait(run);
+  own_wait(&run->own, &run->barrier);
   run->own.unregistered[self->index] = NULL;
   own_detach(&run->own, self->index);
 }

@@ -1,18 +1,13 @@
 /*
  * A001-17: weak slots, weak handles, and the VM's own weak things.
  */
+#include "refusals.h"
 #include "weak_fixture.h"
 
 /* ---- weak handles ------------------------------------------------------------------------ */
 
 static void free_handle(tsr_slot *handle) {
   ck_assert_int_eq(tsr_handle_free(vm.heap, handle, NULL), TSR_OK);
-}
-
-static bool heap_moves(void) {
-  tsr_facts facts;
-  tsr_heap_facts(vm.heap, &facts);
-  return facts.moves_objects != 0;
 }
 
 START_TEST(a001_17_a_weak_handle_follows_its_object_and_is_cleared_with_it) {
@@ -37,8 +32,8 @@ START_TEST(a001_17_a_weak_handle_follows_its_object_and_is_cleared_with_it) {
     }
     vm_garbage(vm.m, 100 * KIB);
   }
-  if (!heap_moves()) ck_assert_uint_eq(moved, 0);
-  memset(roots, 0, sizeof roots);
+  if (!vm_moves(&vm)) ck_assert_uint_eq(moved, 0);
+  drop_roots();
   expect_objects(0);
   for (unsigned i = 0; i < N; i++) {
     check_weak(handles[i]->word, false, RECORD, i, "handle");
@@ -67,7 +62,7 @@ START_TEST(a001_17_a_weak_handle_moves_with_its_object) {
     ck_assert_uint_eq(handles[i]->word, roots[i].word);
     moved += where[i] != handles[i]->word;
   }
-  ck_assert_msg(heap_moves() ? moved > 0 : moved == 0, "%u handles moved", moved);
+  ck_assert_msg(vm_moves(&vm) ? moved > 0 : moved == 0, "%u handles moved", moved);
   stop(); /* the handles go with the heap */
 }
 END_TEST
@@ -165,7 +160,7 @@ START_TEST(a001_17_thousands_of_weak_handles) {
   for (unsigned i = 0; i < n; i++) {
     if (handles[i] != NULL) free_handle(handles[i]);
   }
-  memset(roots, 0, sizeof roots);
+  drop_roots();
   expect_objects(0);
   stop();
 }
@@ -258,7 +253,7 @@ START_TEST(a001_17_strong_slots_keep_and_weak_slots_do_not) {
   expect_objects(3 * n);
   for (unsigned i = 0; i < n; i++)
     check_box(boxes[i].word, i, false);
-  memset(roots, 0, sizeof roots);
+  drop_roots();
   expect_objects(0);
   stop();
 }
@@ -474,7 +469,7 @@ START_TEST(a001_17_weak_slots_and_their_objects_in_every_placement) {
   for (tsr_semantics p = 0; p < TSR_PLACEMENTS; p++)
     holders[p].word = vm_word(make_vector(p, N));
   for (unsigned i = 0; i < N; i++) {
-    roots[i].word = vm_word(place_filled(place_semantics(i / 2), i));
+    roots[i].word = vm_word(make_record(place_semantics(i / 2), i));
     for (unsigned p = 0; p < TSR_PLACEMENTS; p++)
       vm_set(vm.m, vm_ref(holders[p].word), VECTOR_FIRST + i, roots[i].word);
   }
@@ -487,7 +482,7 @@ START_TEST(a001_17_weak_slots_and_their_objects_in_every_placement) {
     for (unsigned p = 0; p < TSR_PLACEMENTS; p++) {
       uint64_t holder = p == TSR_IMMORTAL ? immortal_holder : holders[p].word;
       for (unsigned i = 0; i < N; i++) {
-        bool lives = roots[i].word != 0 || !dies(place_semantics(i / 2));
+        bool lives = roots[i].word != 0 || !place_dies(place_semantics(i / 2));
         check_weak(weak_word(holder, VECTOR_FIRST + i), lives, RECORD, i,
                    place_name(place_semantics(i / 2)));
       }
@@ -516,7 +511,7 @@ START_TEST(a001_17_weak_objects_in_every_placement) {
     ck_assert(is_made(vm_get(vm.m, vm_ref(box), 2), RECORD, 10 * p));
     check_weak(weak_word(box, 3), false, RECORD, 10 * p + 1, "weak slot");
   }
-  memset(roots, 0, sizeof roots);
+  drop_roots();
   expect_objects(2); /* the immortal one, and what it keeps */
   stop();
 }
@@ -566,25 +561,13 @@ END_TEST
 
 /* ---- tagged references --------------------------------------------------------------------- */
 
-#define TAG_A 1u
-#define TAG_B 5u
-
-static uint64_t tagged(tsr_ref object, unsigned tag) {
-  return vm_word(object) + 16 + tag;
-}
-
-static bool is_tagged(uint64_t word, unsigned tag, unsigned number) {
-  return (word & 7) == tag && is_made(word - 16 - tag, RECORD, number);
-}
-
 /* Tags survive; a word without one is no reference, though it be an address. Root i holds object i, strongly,
    box i is at root N + i; its words 3 and 5 refer to the object under either tag, and 6 does not. */
 START_TEST(a001_17_weak_things_of_a_vm_with_tagged_references) {
   enum { N = 200 };
   static tsr_slot *handles[N];
   prepare("32M");
-  vm.binding.references = (tsr_reference_rule){
-      .address_mask = ~(uint64_t)7, .low_tags = 1u << TAG_A | 1u << TAG_B, .bias = 16};
+  vm.binding.references = tagged_references;
   vm.binding.weak_cleared = _i == 0 ? 0 : 6;
   begin();
   static uint64_t plain[N];
@@ -593,8 +576,8 @@ START_TEST(a001_17_weak_things_of_a_vm_with_tagged_references) {
     roots[i].word = tagged(make(RECORD, i, 0), TAG_A);
     roots[N + i].word = tagged(make_box(i), TAG_B);
     roots[2 * N + i].word = tagged(make_ephemeron(TSR_DEFAULT), TAG_A);
-    tsr_ref box = vm_ref(roots[N + i].word - 16 - TAG_B);
-    tsr_ref ephemeron = vm_ref(roots[2 * N + i].word - 16 - TAG_A);
+    tsr_ref box = untagged(roots[N + i].word, TAG_B);
+    tsr_ref ephemeron = untagged(roots[2 * N + i].word, TAG_A);
     plain[i] = roots[i].word - TAG_A; /* an address now, and nothing later */
     vm_set(vm.m, box, 3, roots[i].word);
     vm_set(vm.m, box, 5, roots[i].word - TAG_A + TAG_B);
@@ -610,8 +593,8 @@ START_TEST(a001_17_weak_things_of_a_vm_with_tagged_references) {
     vm_collect(&vm);
     for (unsigned i = 0; i < N; i++) {
       bool lives = i % 2 == 1 || !vm_collects;
-      tsr_ref box = vm_ref(roots[N + i].word - 16 - TAG_B);
-      tsr_ref ephemeron = vm_ref(roots[2 * N + i].word - 16 - TAG_A);
+      tsr_ref box = untagged(roots[N + i].word, TAG_B);
+      tsr_ref ephemeron = untagged(roots[2 * N + i].word, TAG_A);
       uint64_t words[4] = {vm_get(vm.m, box, 3), vm_get(vm.m, box, 5), handles[i]->word,
                            vm_get(vm.m, ephemeron, KEY)};
       for (unsigned k = 0; k < 4; k++) {
@@ -766,7 +749,7 @@ START_TEST(a001_17_process_weak_is_called_as_often_as_it_asks) {
     own.keep_in[i] = i + 1;
   }
   fill_own_table(2 * N);
-  memset(roots, 0, sizeof roots);
+  drop_roots();
   for (unsigned round = 0; round < 3; round++) {
     expect_objects(2 * (size_t)N);
     check_own_calls();
@@ -792,7 +775,7 @@ START_TEST(a001_17_what_process_weak_has_kept_is_live) {
     make(BYTES, 0, 300);
   }
   fill_own_table(N);
-  memset(roots, 0, sizeof roots);
+  drop_roots();
   for (unsigned round = 0; round < 2; round++) {
     expect_objects(N);
     check_own_calls();
@@ -875,7 +858,7 @@ START_TEST(a001_17_forward_weak_updates_a_table) {
       moved += roots[i].word != 0 && own.at[i].word != where[i];
     }
   }
-  ck_assert_msg(heap_moves() ? moved > 0 : moved == 0, "%u entries moved", moved);
+  ck_assert_msg(vm_moves(&vm) ? moved > 0 : moved == 0, "%u entries moved", moved);
   memset(own.at, 0, sizeof own.at);
   stop();
 }
@@ -907,7 +890,7 @@ END_TEST
 START_TEST(a001_17_the_vms_own_table_and_every_placement) {
   begin_with_own_table("64M", 2);
   for (unsigned i = 0; i < 3 * PLACE_COMBINATIONS; i++) {
-    roots[i].word = vm_word(place_filled(place_semantics(i / 3), i));
+    roots[i].word = vm_word(make_record(place_semantics(i / 3), i));
     own.keep_in[i] = i % 3 == 1;
   }
   fill_own_table(3 * PLACE_COMBINATIONS);
@@ -918,7 +901,7 @@ START_TEST(a001_17_the_vms_own_table_and_every_placement) {
     vm_collect(&vm);
     check_own_calls();
     for (unsigned i = 0; i < 3 * PLACE_COMBINATIONS; i++) {
-      bool lives = i % 3 != 2 || !dies(place_semantics(i / 3));
+      bool lives = i % 3 != 2 || !place_dies(place_semantics(i / 3));
       ck_assert_msg(own.died[i] == (vm_collects && !lives), "%s",
                     place_name(place_semantics(i / 3)));
       if (!own.died[i]) ck_assert(is_made(own.at[i].word, RECORD, i));
@@ -930,25 +913,6 @@ START_TEST(a001_17_the_vms_own_table_and_every_placement) {
 END_TEST
 
 /* ---- layouts that cannot be -------------------------------------------------------------- */
-
-typedef struct refusal {
-  const char *what;
-  tsr_layout layout;
-} refusal;
-
-static size_t any_size(void *data, tsr_ref object) {
-  (void)data;
-  (void)object;
-  return 64;
-}
-
-static size_t any_scan(void *data, tsr_ref object, size_t resume, tsr_slot_buffer *out) {
-  (void)data;
-  (void)object;
-  (void)resume;
-  (void)out;
-  return TSR_SCAN_DONE;
-}
 
 static const uint64_t bit_70[2] = {0, 1u << 6};
 static const uint64_t bit_3[2] = {1u << 3, 0};
@@ -1009,34 +973,13 @@ static const refusal refusals[] = {
 };
 #define REFUSALS (sizeof refusals / sizeof refusals[0])
 
-/* Each is refused by name and leaves no trace: the next good layout has the next index. */
 START_TEST(a001_17_impossible_weak_layouts) {
-  vm_open(&vm, "16M");
-  uint32_t last = registered(&box_layout);
-  for (size_t i = 0; i < REFUSALS; i++) {
-    tsr_error error = {0};
-    uint32_t id = tsr_layout_register(vm.heap, &refusals[i].layout, &error);
-    ck_assert_msg(id == 0, "%s: registered as %u", refusals[i].what, id);
-    ck_assert_msg(error.status == TSR_INVALID_ARGUMENT, "%s: %s", refusals[i].what,
-                  tsr_status_name(error.status));
-    ck_assert_msg(vm_says(error.message, "wispy"), "%s: %s", refusals[i].what, error.message);
-    ck_assert_uint_eq(tsr_layout_register(vm.heap, &refusals[i].layout, NULL), 0);
-    ck_assert_uint_eq(registered(i % 2 == 0 ? &box_layout : &link_layout), last + 1 + i);
-  }
-  vm_collect(&vm);
-  vm_stop(&vm);
+  refuse_registrations(refusals, REFUSALS, &box_layout, &link_layout);
 }
 END_TEST
 
 START_TEST(a001_17_impossible_weak_layouts_of_a_binding) {
-  for (size_t i = 0; i < REFUSALS; i++) {
-    tsr_layout layouts[2] = {box_layout, refusals[i].layout};
-    vm_init_calm(&vm);
-    vm.binding.layouts = layouts;
-    vm.binding.layout_count = 2;
-    tsr_error error = vm_refused(&vm);
-    ck_assert_msg(vm_says(error.message, "wispy"), "%s: %s", refusals[i].what, error.message);
-  }
+  refuse_bindings(refusals, REFUSALS, &box_layout);
 }
 END_TEST
 

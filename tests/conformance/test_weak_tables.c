@@ -6,20 +6,11 @@
  * a collection may come at any time; then roots go, without an allocation in between, and collections show
  * which entries are left. Under a plan that never collects nothing ever goes.
  */
-#define ROOTS 8192u
-#include "made_objects.h"
+#include "weak_fixture.h"
 
 #define MODES 3
 
 /* ---- fixture ----------------------------------------------------------------------------- */
-
-static void make_record(tsr_slot *to, unsigned tag) {
-  to->word = vm_word(make(RECORD, tag, 0));
-}
-
-static void forget_everything(void) {
-  memset(roots, 0, sizeof roots);
-}
 
 /* What dies when something else has gone takes collections of its own. */
 static void collect_twice(void) {
@@ -28,23 +19,9 @@ static void collect_twice(void) {
 }
 
 /* Collects; then the heap holds so many objects, where anything is ever freed. */
-static void expect_objects(size_t n) {
-  collect_twice();
-  if (vm_collects) ck_assert_uint_eq(vm_enumerate(vm.m).objects, n);
-}
-
-static uint64_t seed;
-
-static size_t draw(size_t n) {
-  return (size_t)(vm_random(&seed) >> 11) % n;
-}
-
-/* Seeds are the numbers of loop tests, or the one that TESSERA_TEST_SEED names. */
-static unsigned long long first_seed(int i) {
-  const char *named = getenv("TESSERA_TEST_SEED");
-  seed = named != NULL ? strtoul(named, NULL, 10) : (uint64_t)i;
-  if (seed == 0) seed = 1;
-  return (unsigned long long)seed;
+static void expect_left(size_t n) {
+  vm_collect(&vm);
+  expect_objects(n);
 }
 
 /* ---- tables ------------------------------------------------------------------------------ */
@@ -178,8 +155,8 @@ static bool mode_keeps(int mode, bool key_lives, bool value_lives) {
 /* Key i is the record 2 * i, and its value the one after. What is kept: neither, key, value, both, and so on. */
 static void build_four_cases(tsr_weak_table *table, unsigned n) {
   for (unsigned i = 0; i < n; i++) {
-    make_record(&roots[2 * i], 2 * i);
-    make_record(&roots[2 * i + 1], 2 * i + 1);
+    roots[2 * i].word = vm_word(make(RECORD, 2 * i, 0));
+    roots[2 * i + 1].word = vm_word(make(RECORD, 2 * i + 1, 0));
     put_object(table, roots[2 * i].word, roots[2 * i + 1].word);
     make(BYTES, 0, 200); /* garbage, so that there is a reason to move */
   }
@@ -214,15 +191,15 @@ START_TEST(a001_17_entries_go_with_what_their_mode_names) {
     if ((i % 4 & 2) == 0) roots[2 * i + 1].word = 0;
   }
   /* Keys: the values of living keys live; values: the keys of living values do. */
-  expect_objects(_i == TSR_WEAK_BOTH ? n : n / 4 * 5);
+  expect_left(_i == TSR_WEAK_BOTH ? n : n / 4 * 5);
   expect_count(table, _i == TSR_WEAK_BOTH ? n / 4 : n / 2, n);
   for (unsigned round = 0; round < 3; round++) {
     check_four_cases(table, _i, n);
     vm_garbage(vm.m, 100 * KIB);
     vm_collect(&vm);
   }
-  forget_everything();
-  expect_objects(0);
+  drop_roots();
+  expect_left(0);
   expect_count(table, 0, n);
   stop();
 }
@@ -233,16 +210,16 @@ START_TEST(a001_17_the_next_collection_drops_an_entry) {
   start_calm("16M");
   tsr_weak_table *table = make_table(_i);
   for (unsigned round = 0; round < 20; round++) {
-    make_record(&roots[0], 1);
-    make_record(&roots[1], 2);
+    roots[0].word = vm_word(make(RECORD, 1, 0));
+    roots[1].word = vm_word(make(RECORD, 2, 0));
     put_object(table, roots[0].word, roots[1].word);
     roots[_i == TSR_WEAK_VALUES].word = 0;
     vm_collect(&vm);
     expect_count(table, 0, round + 1);
     check_entry(table, false, 1, 2);
   }
-  forget_everything();
-  expect_objects(0);
+  drop_roots();
+  expect_left(0);
   stop();
 }
 END_TEST
@@ -279,8 +256,8 @@ START_TEST(a001_17_keys_and_values_that_refer_to_each_other) {
     }
   }
   tsr_weak_table_free(table);
-  forget_everything();
-  expect_objects(0);
+  drop_roots();
+  expect_left(0);
   stop();
 }
 END_TEST
@@ -293,14 +270,14 @@ START_TEST(a001_17_entries_across_tables) {
   tsr_weak_table *values = make_table(TSR_WEAK_VALUES);
   tsr_weak_table *both = make_table(TSR_WEAK_BOTH);
   for (unsigned i = 0; i < 3; i++)
-    make_record(&roots[i], i);
+    roots[i].word = vm_word(make(RECORD, i, 0));
   put_object(one, roots[0].word, roots[1].word);
   put_object(other, roots[1].word, roots[0].word);
   put_object(other, roots[2].word, roots[2].word);
   put_object(both, roots[0].word, roots[1].word);
   put_object(values, roots[2].word, roots[1].word);
   roots[1].word = roots[2].word = 0;
-  expect_objects(3); /* 0 keeps 1, which keeps 2 */
+  expect_left(3); /* 0 keeps 1, which keeps 2 */
   check_entry(one, true, 0, 1);
   check_entry(other, true, 1, 0);
   check_entry(other, true, 2, 2);
@@ -308,10 +285,10 @@ START_TEST(a001_17_entries_across_tables) {
   check_entry(values, true, 2, 1);
   roots[1].word = value_of_tag(one, 0);
   roots[0].word = 0;
-  expect_objects(3);
+  expect_left(3);
   check_entry(both, true, 0, 1);
   roots[1].word = 0;
-  expect_objects(0);
+  expect_left(0);
   expect_count(one, 0, 1);
   expect_count(other, 0, 2);
   expect_count(both, 0, 1);
@@ -326,22 +303,22 @@ START_TEST(a001_17_values_change) {
   unsigned n = many(1000);
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < n; i++) {
-    make_record(&roots[i], i);
-    make_record(&roots[ROOTS - 1], 10000 + i);
+    roots[i].word = vm_word(make(RECORD, i, 0));
+    roots[ROOTS - 1].word = vm_word(make(RECORD, 10000 + i, 0));
     put_object(table, roots[i].word, roots[ROOTS - 1].word);
-    make_record(&roots[n + i], 20000 + i);
+    roots[n + i].word = vm_word(make(RECORD, 20000 + i, 0));
     if (i % 2 == 0) put_object(table, roots[i].word, roots[n + i].word);
     if (i % 2 == 1) take_out(table, roots[i].word, hash_of(i));
   }
   roots[ROOTS - 1].word = 0;
-  expect_objects(2 * n);
+  expect_left(2 * n);
   ck_assert_uint_eq(tsr_weak_table_count(table), n / 2);
   for (unsigned i = 0; i < n; i++) {
     if (i % 2 == 0) check_entry(table, true, i, 20000 + i);
     if (i % 2 == 1) ck_assert_uint_eq(value_of_tag(table, i), 0);
   }
-  forget_everything();
-  expect_objects(0);
+  drop_roots();
+  expect_left(0);
   expect_count(table, 0, n / 2);
   stop();
 }
@@ -360,12 +337,10 @@ static void build_chain(tsr_weak_table *table) {
     vm_set(vm.m, vm_ref(roots[0].word), 2 + i, vm_word(cell));
     if (i < CHAIN) order[i] = i;
   }
-  for (uint32_t i = CHAIN; i > 0; i--) {
-    size_t k = draw(i);
-    uint32_t link = order[k];
-    order[k] = order[i - 1];
+  shuffle(order, CHAIN);
+  for (uint32_t i = 0; i < CHAIN; i++) {
     tsr_ref keys = vm_ref(roots[0].word);
-    put_object(table, vm_get(vm.m, keys, 2 + link), vm_get(vm.m, keys, 3 + link));
+    put_object(table, vm_get(vm.m, keys, 2 + order[i]), vm_get(vm.m, keys, 3 + order[i]));
   }
   roots[1].word = vm_get(vm.m, vm_ref(roots[0].word), 2);
 }
@@ -398,69 +373,49 @@ START_TEST(a001_17_a_chain_of_entries_takes_linear_time) {
   vm_collect(&vm);
   expect_few_visits();
   check_chain(table);
-  expect_objects(CHAIN + 1);
+  expect_left(CHAIN + 1);
   check_chain(table);
   roots[1].word = 0;
   vm_collect(&vm);
   expect_few_visits();
   expect_count(table, 0, CHAIN);
-  expect_objects(0);
+  expect_left(0);
   stop();
 }
 END_TEST
 
 /* ---- entries and ephemerons ---------------------------------------------------------------- */
 
-#define LINK_WORDS 6u
-
-static const tsr_layout link_layout = {TSR_LAYOUT_INIT, .name = "link",
-                                       .kind = TSR_LAYOUT_EPHEMERON, .fixed_bytes = 8 * LINK_WORDS,
-                                       .weak_offset = 8};
-
-/* An ephemeron with this key and this value, which are roots. */
-static tsr_ref make_link(uint32_t id, const tsr_slot *key, const tsr_slot *value) {
-  uint64_t *memory = tsr_alloc(vm.m, 8 * LINK_WORDS, TSR_OBJECT_ALIGN, 0, TSR_DEFAULT);
-  ck_assert_ptr_nonnull(memory);
-  memory[0] = vm_header(id, 0);
-  tsr_ref link = (tsr_ref)(void *)memory;
-  ck_assert_int_eq(tsr_post_alloc(vm.m, link, 8 * LINK_WORDS, TSR_DEFAULT), TSR_OK);
-  vm_set(vm.m, link, 1, key->word);
-  vm_set(vm.m, link, 2, value->word);
-  return link;
-}
-
 /* An ephemeron is the value of key i, which is its key too, and key i + 1 is its value. A second table has the
    same keys, and the other's values: so a key that is reached late has several that wait for it. */
 START_TEST(a001_17_entries_and_ephemerons_wait_for_the_same_keys) {
-  start("32M");
+  begin_plainly("32M");
   unsigned n = many(1000);
-  tsr_error error = {0};
-  uint32_t id = tsr_layout_register(vm.heap, &link_layout, &error);
-  ck_assert_msg(id != 0, "%s", error.message);
   tsr_weak_table *one = make_table(TSR_WEAK_KEYS);
   tsr_weak_table *other = make_table(TSR_WEAK_KEYS);
   for (unsigned i = 0; i <= n; i++)
-    make_record(&roots[i], i);
+    roots[i].word = vm_word(make(RECORD, i, 0));
   for (unsigned i = n; i-- > 0;) {
-    roots[ROOTS - 1 - i].word = vm_word(make_link(id, &roots[i], &roots[i + 1]));
-    put_object(i % 2 == 0 ? one : other, roots[i].word, roots[ROOTS - 1 - i].word);
+    uint64_t link = roots[ROOTS - 1 - i].word = vm_word(make_ephemeron(TSR_DEFAULT));
+    set_pair(link, roots[i].word, roots[i + 1].word);
+    put_object(i % 2 == 0 ? one : other, roots[i].word, link);
     put_object(i % 2 == 0 ? other : one, roots[i].word, FIXNUM(i));
   }
   memset(&roots[1], 0, sizeof roots - sizeof roots[0]);
   for (unsigned round = 0; round < 3; round++) {
-    expect_objects(2 * n + 1);
+    expect_left(2 * n + 1);
     uint64_t key = roots[0].word;
     for (unsigned i = 0; i < n; i++) {
       uint64_t link = value_of_tag(i % 2 == 0 ? one : other, i);
       ck_assert_msg(link != 0, "the entry of %u has gone", i);
       expect(i % 2 == 0 ? other : one, key, hash_of(i), FIXNUM(i));
-      ck_assert_uint_eq(tsr_load_weak(vm.m, vm_slot(vm_ref(link), 1)), key);
-      key = tsr_load_weak(vm.m, vm_slot(vm_ref(link), 2));
+      ck_assert_uint_eq(key_of(link), key);
+      key = value_of(link);
       ck_assert(is_made(key, RECORD, i + 1));
     }
   }
   roots[0].word = 0;
-  expect_objects(0);
+  expect_left(0);
   expect_count(one, 0, n);
   expect_count(other, 0, n);
   stop();
@@ -472,8 +427,7 @@ static tsr_ref make_of_any_kind(unsigned i) {
   unsigned kind = CELL + i % (VM_KINDS - CELL);
   size_t count = kind >= VECTOR && kind <= CUSTOM ? 3 + i % 50 : 0;
   bool sealed = i % 5 == 0;
-  tsr_ref object = place_must(&vm, sealed ? TSR_READ_ONLY : TSR_DEFAULT, kind, i, count);
-  vm_fill(object, i);
+  tsr_ref object = make_in(sealed ? TSR_READ_ONLY : TSR_DEFAULT, kind, i, count);
   if (sealed) ck_assert_int_eq(tsr_seal(vm.m, object, NULL), TSR_OK);
   return object;
 }
@@ -489,12 +443,12 @@ START_TEST(a001_17_keys_of_every_kind_that_entries_wait_for) {
     put_object(table, roots[i].word, roots[i + 1].word);
   memset(&roots[1], 0, sizeof roots - sizeof roots[0]);
   for (unsigned round = 0; round < 3; round++) {
-    expect_objects(N);
+    expect_left(N);
     for (unsigned i = 0; i + 1 < N; i++)
       ck_assert(is_made(value_of_tag(table, i), CELL + (i + 1) % (VM_KINDS - CELL), i + 1));
   }
   roots[0].word = 0;
-  expect_objects(0);
+  expect_left(0);
   expect_count(table, 0, N - 1);
   stop();
 }
@@ -523,18 +477,18 @@ START_TEST(a001_17_entries_of_what_process_weak_keeps) {
   vm_start(&vm);
   open_roots();
   tsr_weak_table *table = make_table(_i);
-  make_record(&roots[0], 0);
-  make_record(&roots[1], 1);
-  make_record(&roots[2], 2);
+  roots[0].word = vm_word(make(RECORD, 0, 0));
+  roots[1].word = vm_word(make(RECORD, 1, 0));
+  roots[2].word = vm_word(make(RECORD, 2, 0));
   put_object(table, roots[0].word, roots[1].word);
   put_object(table, roots[1].word, roots[2].word);
   put_object(table, roots[2].word, roots[0].word);
   kept_by_vm.word = roots[0].word;
-  forget_everything();
+  drop_roots();
   /* Keys: 0 keeps all others. Values: each is kept as the key of another. Both: none is kept but 0. */
   size_t left = _i == TSR_WEAK_BOTH ? 0 : 3;
   for (unsigned round = 0; round < 2; round++) {
-    expect_objects(left == 0 ? 1 : 3);
+    expect_left(left == 0 ? 1 : 3);
     expect_count(table, left, 3);
     for (unsigned i = 0; i < 3; i++)
       check_entry(table, left > 0, i, (i + 1) % 3);
@@ -543,31 +497,18 @@ START_TEST(a001_17_entries_of_what_process_weak_keeps) {
   }
   kept_by_vm.word = 0;
   tsr_weak_table_free(table);
-  expect_objects(0);
+  expect_left(0);
   stop();
 }
 END_TEST
 
-#define TAG_A 1u
-#define TAG_B 5u
-
-static uint64_t tagged(tsr_ref object, unsigned tag) {
-  return vm_word(object) + 16 + tag;
-}
-
-static bool is_tagged(uint64_t word, unsigned tag, unsigned number) {
-  return (word & 7) == tag && is_made(word - 16 - tag, RECORD, number);
-}
-
 /* Tags survive. Object i is at root 2 * i, and is a key under the other tag; its value is the one after. */
 START_TEST(a001_17_entries_of_a_vm_with_tagged_references) {
   enum { N = 300 };
-  vm_init(&vm);
-  vm.binding.references = (tsr_reference_rule){
-      .address_mask = ~(uint64_t)7, .low_tags = 1u << TAG_A | 1u << TAG_B, .bias = 16};
+  prepare("32M");
+  vm.binding.references = tagged_references;
   vm.binding.weak_cleared = 6;
-  vm_start(&vm);
-  open_roots();
+  begin();
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < N; i++) {
     roots[2 * i].word = tagged(make(RECORD, 2 * i, 0), TAG_A);
@@ -604,12 +545,12 @@ START_TEST(a001_17_words_never_die) {
   tsr_weak_table *objects = make_table(_i);
   for (unsigned i = 0; i < N; i++) {
     put(table, words[i], hash_of(i), words[N - 1 - i]);
-    make_record(&roots[i], i);
+    roots[i].word = vm_word(make(RECORD, i, 0));
     put(objects, words[i], hash_of(i), roots[i].word);
   }
   roots[0].word = roots[1].word = 0;
   for (unsigned round = 0; round < 2; round++) {
-    expect_objects(_i == TSR_WEAK_KEYS ? N : N - 2);
+    expect_left(_i == TSR_WEAK_KEYS ? N : N - 2);
     ck_assert_uint_eq(tsr_weak_table_count(table), N);
     expect_count(objects, _i == TSR_WEAK_KEYS ? N : N - 2, N);
     for (unsigned i = 0; i < N; i++) {
@@ -631,13 +572,13 @@ START_TEST(a001_17_words_are_values_of_objects) {
   tsr_weak_table *table = make_table(_i);
   unsigned n = many(1000);
   for (unsigned i = 0; i < n; i++) {
-    make_record(&roots[i], i);
+    roots[i].word = vm_word(make(RECORD, i, 0));
     put_object(table, roots[i].word, FIXNUM(i));
   }
   for (unsigned i = 0; i < n; i += 2)
     roots[i].word = 0;
   bool strong = _i == TSR_WEAK_VALUES; /* the value never dies, so the key is kept */
-  expect_objects(strong ? n : n / 2);
+  expect_left(strong ? n : n / 2);
   expect_count(table, strong ? n : n / 2, n);
   for (unsigned i = 0; i < n; i++) {
     bool lives = strong || i % 2 == 1 || !vm_collects;
@@ -675,8 +616,8 @@ START_TEST(a001_17_an_entry_keeps_its_first_key) {
   start("16M");
   tsr_weak_table *table = make_table(TSR_WEAK_KEYS);
   unsigned tag = 5;
-  make_record(&roots[0], tag);
-  make_record(&roots[1], tag);
+  roots[0].word = vm_word(make(RECORD, tag, 0));
+  roots[1].word = vm_word(make(RECORD, tag, 0));
   put_object(table, roots[0].word, FIXNUM(1));
   tsr_weak_key key = by_tag(&tag);
   key.word = roots[1].word;
@@ -686,11 +627,11 @@ START_TEST(a001_17_an_entry_keeps_its_first_key) {
   expect(table, roots[0].word, hash_of(tag), FIXNUM(2));
   expect_none(table, roots[1].word, hash_of(tag));
   roots[1].word = 0;
-  expect_objects(1);
+  expect_left(1);
   expect_count(table, 1, 1);
-  make_record(&roots[1], tag);
+  roots[1].word = vm_word(make(RECORD, tag, 0));
   roots[0].word = 0;
-  expect_objects(1);
+  expect_left(1);
   expect_count(table, 0, 1);
   stop();
 }
@@ -771,7 +712,7 @@ START_TEST(a001_17_interned_names) {
       if (i % 4 == round) roots[i].word = 0;
       held += i % 4 != round;
     }
-    expect_objects(pairs ? 2 * held : held);
+    expect_left(pairs ? 2 * held : held);
     expect_count(table, held, n);
     for (unsigned i = 0; i < n; i++) {
       name text = name_of(i);
@@ -886,12 +827,12 @@ START_TEST(a001_17_threads_intern_the_same_names) {
   ck_assert_uint_le((uintptr_t)most, NAMES);
   pthread_barrier_destroy(&team.all);
   ck_assert_uint_eq(tsr_weak_table_count(team.table), NAMES);
-  expect_objects(TEAM + 2 * NAMES); /* nobody else's copies are left */
+  expect_left(TEAM + 2 * NAMES); /* nobody else's copies are left */
   check_that_all_got_the_same(&team);
   for (unsigned k = 0; k < TEAM; k++)
     ck_assert_int_eq(tsr_handle_free(vm.heap, team.symbols[k], NULL), TSR_OK);
   /* An ephemeron's value does not keep its key; a key that is kept does not keep the pair. */
-  expect_objects(0);
+  expect_left(0);
   expect_count(team.table, 0, NAMES);
   stop();
 }
@@ -959,7 +900,7 @@ START_TEST(a001_17_equal_is_asked_for_keys_of_the_same_hash) {
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < N; i++) {
     question q = {.tag = i};
-    make_record(&roots[i], i);
+    roots[i].word = vm_word(make(RECORD, i, 0));
     tsr_weak_key key = {roots[i].word, edge_hashes[i % EDGE_HASHES], is_asked_for, &q};
     put_key(table, &key, roots[i].word);
     ck_assert_msg(q.wrong <= N / EDGE_HASHES, "asked for %u keys of other hashes", q.wrong);
@@ -983,7 +924,7 @@ START_TEST(a001_17_dead_entries_among_entries_of_the_same_hash) {
   tsr_weak_table *table = make_table(_i);
   for (unsigned round = 0; round < 3; round++) {
     for (unsigned i = 0; i < n; i++) {
-      if (roots[i].word == 0) make_record(&roots[i], i);
+      if (roots[i].word == 0) roots[i].word = vm_word(make(RECORD, i, 0));
       uint64_t value = roots[i].word;
       put(table, roots[i].word, i % 3, _i == TSR_WEAK_VALUES ? FIXNUM(i) : value);
     }
@@ -1074,7 +1015,7 @@ START_TEST(a001_17_a_table_shrinks_after_deaths) {
     }
     uint64_t full = memory_of_tables();
     roots[0].word = 0;
-    expect_objects(0);
+    expect_left(0);
     expect_count(table, 0, tsr_weak_table_count(table));
     if (!vm_collects) continue;
     ck_assert_uint_lt(memory_of_tables(), full / 16); /* without another entry */
@@ -1168,7 +1109,7 @@ START_TEST(a001_17_each_sees_what_is_left) {
   unsigned n = many(2000);
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < n; i++) {
-    make_record(&roots[i], i);
+    roots[i].word = vm_word(make(RECORD, i, 0));
     put_object(table, roots[i].word, roots[i].word);
   }
   for (unsigned i = 0; i < n; i += 3)
@@ -1473,7 +1414,7 @@ START_TEST(a001_17_a_table_grows_when_objects_have_gone) {
   put_is_refused(table, FIXNUM(n), hash_of(n), TSR_OUT_OF_MEMORY);
   expect_words(table, 0, n);
   roots[0].word = 0;
-  expect_objects(0);
+  expect_left(0);
   if (vm_collects) {
     put_words(table, n, n + 1000);
     expect_words(table, 0, n + 1000);
@@ -1517,7 +1458,7 @@ START_TEST(a001_17_tables_are_freed_with_their_entries) {
   for (unsigned t = 0; t < N; t++) {
     tables[t] = make_table((int)(t % MODES));
     for (unsigned i = 0; i < ENTRIES; i++) {
-      if (t == 0) make_record(&roots[i], i);
+      if (t == 0) roots[i].word = vm_word(make(RECORD, i, 0));
       put_object(tables[t], roots[i].word,
                  roots[ENTRIES - 1 - i].word == 0 ? FIXNUM(1) : roots[ENTRIES - 1 - i].word);
     }
@@ -1531,8 +1472,8 @@ START_TEST(a001_17_tables_are_freed_with_their_entries) {
     for (unsigned k = 0; k + 1 < left; k++)
       ck_assert_uint_eq(tsr_weak_table_count(tables[k]), ENTRIES);
   }
-  forget_everything();
-  expect_objects(0);
+  drop_roots();
+  expect_left(0);
   stop();
 }
 END_TEST
@@ -1543,11 +1484,11 @@ START_TEST(a001_17_a_heap_ends_with_its_tables) {
   for (unsigned t = 0; t < 9; t++) {
     tsr_weak_table *table = make_table((int)(t % MODES));
     for (unsigned i = 0; i < 50 * t; i++) {
-      make_record(&roots[i], i);
+      roots[i].word = vm_word(make(RECORD, i, 0));
       put_object(table, roots[i].word, i % 2 == 0 ? FIXNUM(i) : roots[i].word);
     }
   }
-  if (_i == 1) forget_everything();
+  if (_i == 1) drop_roots();
   vm_collect(&vm);
   stop();
 }
@@ -1634,13 +1575,13 @@ START_TEST(a001_17_a_key_with_a_finalizer_has_its_entry) {
   unsigned n = many(200);
   tsr_weak_table *table = make_table(TSR_WEAK_KEYS);
   for (unsigned i = 0; i < n; i++) {
-    make_record(&roots[i], i);
-    make_record(&roots[ROOTS - 1], 1000 + i);
+    roots[i].word = vm_word(make(RECORD, i, 0));
+    roots[ROOTS - 1].word = vm_word(make(RECORD, 1000 + i, 0));
     put_object(table, roots[i].word, roots[ROOTS - 1].word);
     attach(roots[i].word);
   }
-  forget_everything();
-  expect_objects(2 * n);
+  drop_roots();
+  expect_left(2 * n);
   tsr_finalizable ready;
   for (unsigned i = 0; i < n; i++) {
     check_entry(table, true, i, 1000 + i);
@@ -1648,13 +1589,13 @@ START_TEST(a001_17_a_key_with_a_finalizer_has_its_entry) {
     ck_assert(tsr_finalizer_next(vm.m, &ready));
     roots[vm_tag_of(ready.object)].word = vm_word(ready.object);
   }
-  expect_objects(2 * n);
+  expect_left(2 * n);
   for (unsigned i = 0; i < n; i++) {
     if (vm_collects) ck_assert_uint_eq(vm_tag_of(vm_ref(roots[i].word)), i);
     check_entry(table, true, i, 1000 + i);
     roots[i].word = 0;
   }
-  expect_objects(0);
+  expect_left(0);
   expect_count(table, 0, n);
   stop();
 }
@@ -1666,8 +1607,8 @@ START_TEST(a001_17_a_value_with_a_finalizer_has_lost_its_entry) {
   unsigned n = many(200);
   tsr_weak_table *table = make_table(_i == 0 ? TSR_WEAK_VALUES : TSR_WEAK_BOTH);
   for (unsigned i = 0; i < n; i++) {
-    make_record(&roots[i], i);
-    make_record(&roots[n + i], 1000 + i);
+    roots[i].word = vm_word(make(RECORD, i, 0));
+    roots[n + i].word = vm_word(make(RECORD, 1000 + i, 0));
     put_object(table, roots[i].word, roots[n + i].word);
     attach(roots[n + i].word);
   }
@@ -1680,7 +1621,7 @@ START_TEST(a001_17_a_value_with_a_finalizer_has_lost_its_entry) {
     ck_assert(tsr_finalizer_next(vm.m, &ready));
     roots[n + i].word = vm_word(ready.object);
   }
-  expect_objects(2 * n);
+  expect_left(2 * n);
   expect_count(table, 0, n);
   for (unsigned i = 0; i < n; i++)
     check_entry(table, false, i, 1000 + i);
@@ -1694,22 +1635,22 @@ START_TEST(a001_17_entries_behind_a_revived_object) {
   tsr_weak_table *keys = make_table(TSR_WEAK_KEYS);
   tsr_weak_table *values = make_table(TSR_WEAK_VALUES);
   roots[0].word = vm_word(make(PAIR, 0, 0));
-  make_record(&roots[1], 1);
+  roots[1].word = vm_word(make(RECORD, 1, 0));
   vm_set(vm.m, vm_ref(roots[0].word), 1, roots[1].word);
-  make_record(&roots[2], 2);
-  make_record(&roots[3], 3);
+  roots[2].word = vm_word(make(RECORD, 2, 0));
+  roots[3].word = vm_word(make(RECORD, 3, 0));
   put_object(keys, roots[1].word, roots[2].word);
   put_object(keys, roots[2].word, roots[3].word);
   put(values, FIXNUM(1), hash_of(1), roots[3].word);
   attach(roots[0].word);
-  forget_everything();
-  expect_objects(4);
+  drop_roots();
+  expect_left(4);
   check_entry(keys, true, 1, 2);
   check_entry(keys, true, 2, 3);
   expect_count(values, 0, 1);
   tsr_finalizable ready;
   ck_assert(tsr_finalizer_next(vm.m, &ready) == vm_collects);
-  expect_objects(0);
+  expect_left(0);
   expect_count(keys, 0, 2);
   stop();
 }
@@ -1720,17 +1661,17 @@ END_TEST
 START_TEST(a001_17_pinned_keys_and_values_stay) {
   start("16M");
   tsr_weak_table *table = make_table(_i);
-  make_record(&roots[0], 1);
-  make_record(&roots[1], 2);
+  roots[0].word = vm_word(make(RECORD, 1, 0));
+  roots[1].word = vm_word(make(RECORD, 2, 0));
   uint64_t key = roots[0].word;
   uint64_t value = roots[1].word;
   put_object(table, key, value);
   if (_i != TSR_WEAK_VALUES) ck_assert_int_eq(tsr_pin(vm.m, vm_ref(key), NULL), TSR_OK);
   if (_i != TSR_WEAK_KEYS) ck_assert_int_eq(tsr_pin(vm.m, vm_ref(value), NULL), TSR_OK);
-  forget_everything();
+  drop_roots();
   for (unsigned round = 0; round < 3; round++) {
     vm_garbage(vm.m, 50 * KIB);
-    expect_objects(2);
+    expect_left(2);
     expect_count(table, 1, 1);
     check_entry(table, true, 1, 2);
     if (_i != TSR_WEAK_VALUES) expect(table, key, hash_of(1), value_of_tag(table, 1));
@@ -1738,17 +1679,11 @@ START_TEST(a001_17_pinned_keys_and_values_stay) {
   }
   if (_i != TSR_WEAK_VALUES) ck_assert_int_eq(tsr_unpin(vm.m, vm_ref(key), NULL), TSR_OK);
   if (_i != TSR_WEAK_KEYS) ck_assert_int_eq(tsr_unpin(vm.m, vm_ref(value), NULL), TSR_OK);
-  expect_objects(0);
+  expect_left(0);
   expect_count(table, 0, 1);
   stop();
 }
 END_TEST
-
-static tsr_ref place_record(tsr_semantics semantics, unsigned tag) {
-  tsr_ref object = place_must(&vm, semantics, RECORD, tag, 0);
-  vm_fill(object, tag);
-  return object;
-}
 
 /* Keys of each placement with values of each; an immortal object never dies. */
 START_TEST(a001_17_entries_in_every_placement) {
@@ -1757,8 +1692,8 @@ START_TEST(a001_17_entries_in_every_placement) {
   start("64M");
   tsr_weak_table *table = make_table(_i);
   for (unsigned i = 0; i < N; i++) {
-    roots[2 * i].word = vm_word(place_record(placements[i / 4 % 4], 2 * i));
-    roots[2 * i + 1].word = vm_word(place_record(placements[i / 16], 2 * i + 1));
+    roots[2 * i].word = vm_word(make_record(placements[i / 4 % 4], 2 * i));
+    roots[2 * i + 1].word = vm_word(make_record(placements[i / 16], 2 * i + 1));
     put_object(table, roots[2 * i].word, roots[2 * i + 1].word);
   }
   for (unsigned i = 0; i < N; i++) {
@@ -1799,8 +1734,8 @@ START_TEST(a001_17_entries_of_large_objects) {
     ck_assert_msg((value != 0) == lives, "entry %u", i);
     if (lives) ck_assert(is_made(value, BYTES, 2 * i + 1));
   }
-  forget_everything();
-  expect_objects(0);
+  drop_roots();
+  expect_left(0);
   expect_count(table, 0, N);
   stop();
 }

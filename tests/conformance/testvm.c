@@ -327,6 +327,17 @@ void vm_collect(testvm *vm) {
   }
 }
 
+void vm_collect_to(testvm *vm, size_t objects) {
+  vm_collect(vm);
+  if (vm_collects) ck_assert_uint_eq(vm_enumerate(vm->m).objects, objects);
+}
+
+bool vm_moves(const testvm *vm) {
+  tsr_facts facts;
+  tsr_heap_facts(vm->heap, &facts);
+  return facts.moves_objects != 0;
+}
+
 static void squeeze(const char *text, char *to, size_t size) {
   size_t n = 0;
   for (; *text != 0 && n + 1 < size; text++) {
@@ -485,12 +496,17 @@ void vm_init_object(void *memory, unsigned kind, unsigned tag, size_t count) {
 }
 
 tsr_ref vm_new(tsr_mutator *m, unsigned kind, unsigned tag, size_t count) {
+  return vm_new_with(m, kind, tag, count, TSR_DEFAULT);
+}
+
+tsr_ref vm_new_with(tsr_mutator *m, unsigned kind, unsigned tag, size_t count,
+                    tsr_semantics semantics) {
   size_t size = vm_size(kind, count);
-  void *memory = tsr_alloc(m, size, TSR_OBJECT_ALIGN, 0, TSR_DEFAULT);
+  void *memory = tsr_alloc(m, size, TSR_OBJECT_ALIGN, 0, semantics);
   if (memory == NULL) return NULL;
   vm_init_object(memory, kind, tag, count);
   tsr_ref object = (tsr_ref)memory;
-  if (tsr_post_alloc(m, object, size, TSR_DEFAULT) != TSR_OK) return NULL;
+  if (tsr_post_alloc(m, object, size, semantics) != TSR_OK) return NULL;
   return object;
 }
 

@@ -165,6 +165,10 @@ unsigned vm_take_ooms(testvm *vm, tsr_oom *last);
 tsr_stats vm_stats(testvm *vm);
 /* Collects, or asserts the documented refusal. */
 void vm_collect(testvm *vm);
+/* Collects; then the heap holds so many objects, where anything is ever freed. */
+void vm_collect_to(testvm *vm, size_t objects);
+/* Whether collections of this heap move objects. */
+bool vm_moves(const testvm *vm);
 /* Whether `text` contains `part`, both without case and punctuation: "Non-moving" has "nonmoving". */
 bool vm_says(const char *text, const char *part);
 
@@ -205,6 +209,9 @@ size_t vm_slot_index(unsigned kind, size_t i);
 void vm_init_object(void *memory, unsigned kind, unsigned tag, size_t count);
 /* tsr_alloc, vm_init_object, tsr_post_alloc; NULL when out of memory. */
 tsr_ref vm_new(tsr_mutator *m, unsigned kind, unsigned tag, size_t count);
+/* The same with any semantics. */
+tsr_ref vm_new_with(tsr_mutator *m, unsigned kind, unsigned tag, size_t count,
+                    tsr_semantics semantics);
 /* An object of exactly `size` bytes without slots. */
 void vm_init_filler(void *memory, size_t size);
 

@@ -9,6 +9,7 @@
 #define CONFORMANCE_WEAK_FIXTURE_H
 
 #define ROOTS 8192u
+#include "draws.h"
 #include "made_objects.h"
 
 /* Layouts of these tests, registered in every heap. */
@@ -137,18 +138,6 @@ static inline tsr_ref make_ephemeron(tsr_semantics semantics) {
   return make_of(ephemeron_id, semantics, 0, EPHEMERON_WORDS, 0);
 }
 
-/* The root is a bare address for what never moves and never dies. */
-static inline bool dies(tsr_semantics semantics) {
-  return place_of(semantics) != TSR_IMMORTAL;
-}
-
-static inline tsr_ref place_filled(tsr_semantics semantics, unsigned tag) {
-  tsr_ref object = place_must(&vm, semantics, RECORD, tag, 0);
-  vm_fill(object, tag);
-  if (place_sealable(semantics)) ck_assert_int_eq(tsr_seal(vm.m, object, NULL), TSR_OK);
-  return object;
-}
-
 static inline tsr_slot *handle_of(uint64_t word, tsr_strength strength) {
   tsr_error error = {0};
   tsr_slot *handle = tsr_handle_new(vm.heap, word, strength, &error);
@@ -174,12 +163,6 @@ static inline void check_weak(uint64_t word, bool lives, unsigned kind, unsigned
   }
 }
 
-/* Collects; then the heap holds so many objects, where anything is ever freed. */
-static inline void expect_objects(size_t n) {
-  vm_collect(&vm);
-  if (vm_collects) ck_assert_uint_eq(vm_enumerate(vm.m).objects, n);
-}
-
 /* ---- ephemerons -------------------------------------------------------------------------- */
 
 static inline void set_pair(uint64_t ephemeron, uint64_t key, uint64_t value) {
@@ -202,21 +185,26 @@ static inline void expect_cleared(uint64_t ephemeron) {
   ck_assert_uint_eq(value_of(ephemeron), vm.binding.weak_cleared);
 }
 
-/* ---- random numbers ---------------------------------------------------------------------- */
+/* ---- tagged references ------------------------------------------------------------------- */
 
-/* What the tests draw from; messages name it. */
-static uint64_t seed;
+#define TAG_A 1u
+#define TAG_B 5u
+#define BIAS  16u
 
-static inline size_t draw(size_t n) {
-  return (size_t)(vm_random(&seed) >> 11) % n;
+/* A reference has one of two tags, and is no address. */
+static const tsr_reference_rule tagged_references = {
+    .address_mask = ~(uint64_t)7, .low_tags = 1u << TAG_A | 1u << TAG_B, .bias = BIAS};
+
+static inline uint64_t tagged(tsr_ref object, unsigned tag) {
+  return vm_word(object) + BIAS + tag;
 }
 
-/* Seeds are the numbers of loop tests, or the one that TESSERA_TEST_SEED names. */
-static inline unsigned long long first_seed(int i) {
-  const char *named = getenv("TESSERA_TEST_SEED");
-  seed = named != NULL ? strtoul(named, NULL, 10) : (uint64_t)i;
-  if (seed == 0) seed = 1;
-  return (unsigned long long)seed;
+static inline tsr_ref untagged(uint64_t word, unsigned tag) {
+  return vm_ref(word - BIAS - tag);
+}
+
+static inline bool is_tagged(uint64_t word, unsigned tag, unsigned number) {
+  return (word & 7) == tag && is_made(vm_word(untagged(word, tag)), RECORD, number);
 }
 
 #endif

@@ -52,7 +52,7 @@ START_TEST(tables_grow_in_place_and_stop_at_their_reservation) {
   memory_account account;
   memory_account_open(&account, (size_t)1 << 20);
   memory_table table;
-  ck_assert(memory_table_create(&table, &account, MEMORY_HANDLES, 40000));
+  ck_assert(memory_table_create(&table, &account, MEMORY_HANDLES, "handles", 40000));
   char *base = table.base;
   ck_assert(memory_table_extend(&table, 1, MEMORY_WITHIN_LIMIT));
   base[0] = 5;
@@ -60,13 +60,13 @@ START_TEST(tables_grow_in_place_and_stop_at_their_reservation) {
   ck_assert_ptr_eq(table.base, base);
   ck_assert_int_eq(base[0], 5);
   ck_assert_int_eq(base[39999], 0);
-  ck_assert(!memory_table_extend(&table, table.reserved_bytes + 1, MEMORY_WITHIN_LIMIT));
-  ck_assert_uint_eq(os_atomic_load(&account.total.bytes), table.committed_bytes);
+  ck_assert(!memory_table_extend(&table, table.mapping.reserved_bytes + 1, MEMORY_WITHIN_LIMIT));
+  ck_assert_uint_eq(os_atomic_load(&account.total.bytes), memory_table_committed(&table));
   memory_table_cut(&table, 1);
-  ck_assert_uint_lt(table.committed_bytes, 40000);
-  ck_assert_uint_eq(os_atomic_load(&account.total.bytes), table.committed_bytes);
+  ck_assert_uint_lt(memory_table_committed(&table), 40000);
+  ck_assert_uint_eq(os_atomic_load(&account.total.bytes), memory_table_committed(&table));
   ck_assert_int_eq(base[0], 5);
-  base[table.committed_bytes - 1] = 6;
+  base[memory_table_committed(&table) - 1] = 6;
   ck_assert(memory_table_extend(&table, 40000, MEMORY_WITHIN_LIMIT));
   ck_assert_int_eq(base[39999], 0);
   memory_table_destroy(&table);

@@ -270,6 +270,10 @@ static void put_one(exchange *e) {
   os_mutex_unlock(&e->lock);
 }
 
+static void put_one_for(void *context) {
+  put_one(context);
+}
+
 START_TEST(a_condition_wakes_one_waiter_for_each_call) {
   exchange e;
   exchange_open(&e);
@@ -283,6 +287,59 @@ START_TEST(a_condition_wakes_one_waiter_for_each_call) {
   ck_assert_uint_eq(e.taken, 4);
   ck_assert_uint_eq(e.items, 0);
   exchange_close(&e);
+}
+END_TEST
+
+/* A wait ends when its time has come, and before when there is something. */
+START_TEST(a_condition_waits_until_a_time) {
+  exchange e;
+  exchange_open(&e);
+  os_mutex_lock(&e.lock);
+  uint64_t end_ns = os_clock_ns() + 1000000;
+  while (os_condition_wait_until(&e.filled, &e.lock, end_ns))
+    continue;
+  ck_assert_uint_ge(os_clock_ns(), end_ns);
+  ck_assert(!os_condition_wait_until(&e.filled, &e.lock, 0));
+  os_condition_forget_waiters(&e.filled); /* made anew, it has the same clock */
+  ck_assert(!os_condition_wait_until(&e.filled, &e.lock, os_clock_ns()));
+
+  static const uint64_t ends_s[] = {3600, 0};
+  for (size_t i = 0; i < sizeof ends_s / sizeof ends_s[0]; i++) {
+    os_thread giver;
+    ck_assert(os_thread_start(&giver, put_one_for, &e));
+    end_ns = ends_s[i] == 0 ? OS_CLOCK_NEVER : os_clock_ns() + ends_s[i] * 1000000000;
+    while (e.items == 0)
+      ck_assert(os_condition_wait_until(&e.filled, &e.lock, end_ns));
+    e.items--;
+    os_mutex_unlock(&e.lock);
+    os_thread_join(&giver);
+    os_mutex_lock(&e.lock);
+  }
+  os_mutex_unlock(&e.lock);
+  exchange_close(&e);
+}
+END_TEST
+
+static void identify(void *context) {
+  os_thread_identify(context);
+}
+
+START_TEST(threads_are_told_apart) {
+  os_thread_identity main, again, others[2];
+  os_thread_identify(&main);
+  os_thread threads[2];
+  for (int i = 0; i < 2; i++)
+    ck_assert(os_thread_start(&threads[i], identify, &others[i]));
+  for (int i = 0; i < 2; i++)
+    os_thread_join(&threads[i]);
+  os_thread_identify(&again);
+  ck_assert_uint_eq(main.id, again.id);
+  ck_assert_uint_ne(main.id, others[0].id);
+  ck_assert_uint_ne(main.id, others[1].id);
+#if defined(__linux__)
+  ck_assert_int_eq((long)main.id, (long)getpid()); /* of the first thread */
+  ck_assert_str_eq(others[0].name, "tessera-gc");
+#endif
 }
 END_TEST
 
@@ -339,6 +396,11 @@ static const planted_machine machines[] = {
      "0::/a\n",
      {{"a/cpu.max", "max 100000\n"}, {"a/memory.max", "max\n"}},
      NO_LIMIT,
+     NO_LIMIT},
+    {"version 2, slowed down below its limit",
+     "0::/a/b\n",
+     {{"a/b/memory.max", "8192\n"}, {"a/b/memory.high", "max\n"}, {"a/memory.high", "6144\n"}},
+     6144,
      NO_LIMIT},
     {"version 2, the parent has less",
      "0::/a/b/c\n",
@@ -865,6 +927,8 @@ static TCase *thread_tests(void) {
   tcase_add_test(tests, a_thread_runs_beside_the_others_and_is_joined);
   tcase_add_test(tests, signals_are_for_the_threads_of_the_vm);
   tcase_add_test(tests, a_condition_wakes_one_waiter_for_each_call);
+  tcase_add_test(tests, a_condition_waits_until_a_time);
+  tcase_add_test(tests, threads_are_told_apart);
   return tests;
 }
 

@@ -292,7 +292,7 @@ static void assert_queues_are_apart(struct team *team) {
     ck_assert(queue->bottom == queue->start && queue->top == queue->start);
     end = (const char *)queue->end;
   }
-  ck_assert(end <= team->queues.base + team->queues.committed_bytes);
+  ck_assert(end <= team->queues.base + memory_table_committed(&team->queues));
 }
 
 START_TEST(the_queues_give_back_what_they_borrowed) {
@@ -307,9 +307,9 @@ START_TEST(the_queues_give_back_what_they_borrowed) {
     team_gather(team);
     assert_queues_are_apart(team);
     size_t borrowed = queue_bytes(heap);
-    ck_assert_uint_eq(borrowed, team->queues.committed_bytes);
+    ck_assert_uint_eq(borrowed, memory_table_committed(&team->queues));
     team_disperse(team);
-    ck_assert_uint_eq(queue_bytes(heap), team->queues.committed_bytes);
+    ck_assert_uint_eq(queue_bytes(heap), memory_table_committed(&team->queues));
     ck_assert_uint_ge(queue_bytes(heap), heap_queue_bytes(limit));
     ck_assert_uint_le(queue_bytes(heap), heap_queue_bytes(limit) + os_page_bytes());
     if (limit > (size_t)4 << 20) ck_assert_uint_gt(borrowed, 2 * queue_bytes(heap));

@@ -38,7 +38,9 @@ enum {
 /** Why an allocation failed for good, for `out_of_memory`. */
 typedef enum tsr_oom_kind {
   TSR_OOM_HEAP = 0, /**< the heap's maximum is reached */
-  TSR_OOM_SYSTEM    /**< the operating system refused memory below that maximum */
+  TSR_OOM_SYSTEM,   /**< the operating system refused memory below that maximum */
+  TSR_OOM_OVERLOAD /**< what lives nearly fills the maximum, and collections take nearly all the time:
+                         the option collecting_most */
 } tsr_oom_kind;
 
 /** One failed allocation. */
@@ -47,13 +49,15 @@ typedef struct tsr_oom {
   size_t requested_bytes;
   size_t committed_bytes;
   size_t heap_max_bytes;
+  size_t reserve_bytes; /**< emergency reserve that is open for this call (low_memory.h); 0: none */
 } tsr_oom;
 
 /** What a collection was, for `collection_ended` and the log. */
 typedef struct tsr_collection {
   uint64_t number;          /**< counted from 1 */
   const char *plan;         /**< static string */
-  const char *cause;        /**< static string: "allocation", "request", "emergency", "stress" */
+  const char *cause;        /**< static string: "allocation", "request", "emergency",
+                                 "reclaim", "memory request", "external", "freeze", "stress" */
   uint64_t before_bytes;    /**< used when it began: blocks handed out */
   uint64_t after_bytes;     /**< used when it ended */
   uint64_t live_bytes;      /**< bytes of objects found live */
@@ -101,8 +105,8 @@ typedef struct tsr_binding {
   /**
    * The three below replace Tessera's own cooperative safepoints; give all three or none.
    *
-   * stop_all_mutators: called by the mutator `self` that collects, enumerates, verifies or forks; returns when every
-   * other mutator of the heap has stopped at a safepoint or is in native code, and keeps them so.
+   * stop_all_mutators: called by the mutator `self` that collects, enumerates, verifies or forks, or makes what was
+   * held back its reservation (memory_request.h, low_memory.h); returns when every other mutator of the heap has stopped at a safepoint or is in native code, and keeps them so.
    */
   void (*stop_all_mutators)(void *vm, tsr_heap *heap, tsr_mutator *self);
   /** Lets every mutator run again. Must first set every bump pair to zero that the VM caches and
@@ -113,11 +117,12 @@ typedef struct tsr_binding {
       called again. */
   void (*block_for_gc)(void *vm, tsr_mutator *self);
 
-  /** An allocation is about to return NULL. Runs on the allocating mutator, world running; it may
-      release roots, may not allocate. Default: nothing. */
+  /** An allocation is about to return NULL: the end of low_memory.h's ladder. Runs on the allocating mutator, world
+      running; returns. It may release roots, and may allocate what needs no collection. Default: nothing. */
   void (*out_of_memory)(void *vm, tsr_mutator *mutator, const tsr_oom *oom);
-  /** Receives the message of a failed call that takes no `tsr_error *`. `mutator` may be NULL. Must not
-      call Tessera. Default: prints one line to stderr. */
+  /** Receives the message of a failed call that takes no `tsr_error *`, or of one that waits for a thread that does
+      not stop (safepoint.h). `mutator` is the caller's, or NULL. Must not call Tessera. Default: prints one
+      line to stderr. */
   void (*report_error)(void *vm, tsr_mutator *mutator, const tsr_error *error);
   /**
    * The VM's own weak things, once all that is reachable has been traced and ephemerons have kept what they keep
@@ -129,8 +134,8 @@ typedef struct tsr_binding {
   /** Once in each collection, when it is known where every survivor will be: calls tsr_weak_forward() for each weak
       reference that the VM keeps itself. As process_weak. Default: nothing. */
   void (*forward_weak)(void *vm, tsr_weak_phase *phase);
-  uint64_t
-      weak_cleared; /**< what a weak slot holds when its object is gone; no reference. Default: 0 */
+  /** What a weak slot holds when its object is gone; no reference. Default: 0. */
+  uint64_t weak_cleared;
 
   /** After each collection, mutators still stopped; may not allocate. Default: nothing. */
   void (*collection_ended)(void *vm, const tsr_collection *collection);

@@ -82,7 +82,8 @@ TSR_API tsr_status tsr_enumerate_objects(tsr_mutator *mutator, tsr_object_callba
  * of an object; that no bump pair is left over from before a collection; that the spaces' tables
  * agree with the objects. TSR_CORRUPT with the first violation: its rule, object, layout, slot, and
  * as much as the message holds of the root and path that lead there. With TESSERA_VERIFY=1 the same
- * check runs before and after every collection, prints all of what it finds and aborts.
+ * check, and some more, runs before and after every collection, prints all of what it finds and aborts;
+ * docs/debugging.md has the sentences.
  *
  * Takes memory beyond the heap's maximum: a 32nd of the heap's range, and 32 to 64 bytes for each
  * object reached. TSR_OUT_OF_MEMORY where the system has none. TSR_MISMATCH as tsr_enumerate_objects().
@@ -111,8 +112,9 @@ typedef struct tsr_stats {
   uint64_t live_bytes_after_last; /**< 0 before the first collection */
   uint64_t heap_max_bytes;
   uint64_t heap_limit_bytes; /**< current size: a collection starts before used memory passes it */
-  uint32_t workers;  /**< threads that took part in the last collection; 1 before the first */
-  uint32_t mutators; /**< bound now */
+  uint32_t workers;        /**< threads that took part in the last collection; 1 before the first */
+  uint32_t mutators;       /**< bound now */
+  uint64_t external_bytes; /**< as tsr_adjust_external() counts them */
 } tsr_stats;
 
 /** Fills `stats` up to the size the caller gave. TSR_MISMATCH for an impossible size. Any thread;

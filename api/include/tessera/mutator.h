@@ -57,7 +57,9 @@ struct tsr_mutator {
  * @param vm_thread  the VM's identity of the thread, not NULL; given back as mutator->vm_thread
  * Thread: the one that will run the mutator. Collects: never; waits while a collection is on.
  * The mutator starts in managed code. A thread with several mutators of one heap keeps all but one of
- * them in native code: a collection waits for each that is not.
+ * them in native code: a collection waits for each that is not. A mutator changes its thread only in native
+ * code: one calls tsr_enter_native(), another tsr_leave_native(), and it runs the mutator from then on.
+ * With TESSERA_VERIFY=1 the slow paths and all other calls abort where another thread makes them.
  */
 TSR_API tsr_mutator *tsr_bind_mutator(tsr_heap *heap, void *vm_thread, tsr_error *error);
 
@@ -70,7 +72,7 @@ TSR_API tsr_status tsr_bind_mutator_in(tsr_heap *heap, tsr_mutator *storage, voi
 
 /**
  * Ends a mutator: its buffers are retired, its registered pairs are set to zero, its handle scopes go.
- * TSR_BUSY, and nothing happens, where handle scopes are still open and hold a handle.
+ * TSR_BUSY, and nothing happens, where handle scopes are still open and hold a handle, or a fibre runs (fibre.h).
  * Thread: the mutator's own, in managed code. Collects: never; is a safepoint.
  */
 TSR_API tsr_status tsr_unbind_mutator(tsr_mutator *mutator, tsr_error *error);
@@ -118,7 +120,8 @@ typedef struct tsr_facts {
   uint32_t cursor_offset;  /**< of cursor and limit in tsr_bump_pointer */
   uint32_t limit_offset;
   uint32_t moves_objects; /**< 1: references must be reloaded after a safepoint */
-  uint32_t uses_barrier;  /**< 1: the plan arms objects; 0: only sealed objects are armed */
+  /** 1: the plan arms objects, or the verifier does, to find missing barriers; 0: sealed ones alone are. */
+  uint32_t uses_barrier;
   uint32_t
       large_born_armed; /**< 1: stores into a new large object use the barrier from the start */
   uint32_t

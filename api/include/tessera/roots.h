@@ -24,7 +24,8 @@ typedef struct tsr_scope {
   tsr_slot *limit;
 } tsr_scope;
 
-/** Opens a scope. Scopes nest; close them in reverse order. Mutator's own thread; never collects. */
+/** Opens a scope. Scopes nest; close them in reverse order. Coroutines, whose scopes do not nest in those of their
+    thread, have fibres (fibre.h). Mutator's own thread; never collects. */
 TSR_INLINE void tsr_scope_open(tsr_mutator *mutator, tsr_scope *scope) {
   scope->cursor = mutator->local_cursor;
   scope->limit = mutator->local_limit;

@@ -10,7 +10,10 @@
  * not look.
  * A thread with mutators in several heaps is in managed code of at most one of them while it may block,
  * allocate or collect; otherwise two collections can wait for each other.
- * A VM with its own threads replaces the protocol through the three callbacks of its binding.
+ * Where a thread in managed code does not come to a safepoint for as long as the option `stop_timeout` says (ten
+ * seconds), whoever waits for it reports it (`report_error`) by its number and name in the system, and waits on.
+ * A VM with its own threads replaces the protocol through the three callbacks of its binding. Then Tessera does
+ * not wait, and reports nothing.
  */
 #ifndef TESSERA_SAFEPOINT_H
 #define TESSERA_SAFEPOINT_H
@@ -47,7 +50,8 @@ TSR_INLINE void tsr_safepoint(tsr_mutator *mutator) {
     entry is reported and changes nothing. Thread: the mutator's own. */
 TSR_API void tsr_enter_native(tsr_mutator *mutator);
 
-/** After it: waits while a collection is on. References must be reloaded. */
+/** After it: waits while a collection is on. References must be reloaded. Thread: any; it is the mutator's own from
+    then on. */
 TSR_API void tsr_leave_native(tsr_mutator *mutator);
 
 #ifdef __cplusplus

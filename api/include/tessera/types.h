@@ -113,7 +113,8 @@ typedef enum tsr_status {
   TSR_UNSUPPORTED,      /**< well-formed, but this version or this plan has no such mechanism */
   TSR_BUSY,             /**< refused in this state: mutators bound, identity bound twice, ... */
   TSR_MISMATCH,         /**< ABI, structure size or capability does not fit */
-  TSR_CORRUPT           /**< the heap breaks a rule: what tsr_heap_verify() found */
+  TSR_CORRUPT,          /**< the heap breaks a rule: what tsr_heap_verify() found */
+  TSR_CANCELLED         /**< what was asked for has been taken back */
 } tsr_status;
 
 /** Name of a status, such as "TSR_BUSY". Any thread; never collects. */
