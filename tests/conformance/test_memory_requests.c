@@ -6,7 +6,10 @@
  */
 #include "testvm.h"
 
+#include <sched.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #define FOR_EVER UINT64_MAX
 
@@ -162,18 +165,35 @@ END_TEST
 typedef struct waiting {
   tsr_memory_request *request;
   pthread_t thread;
+  atomic_long number; /* the system's of the thread, as soon as it runs */
   tsr_status status;
 } waiting;
 
 static void *wait_for_ever(void *context) {
   waiting *w = context;
+  atomic_store(&w->number, syscall(SYS_gettid));
   w->status = tsr_request_wait(w->request, FOR_EVER, NULL);
   return NULL;
 }
 
+/* Whether a thread of this process sleeps, as the system says. */
+static bool sleeps(long number) {
+  char path[64], state = 0;
+  snprintf(path, sizeof path, "/proc/self/task/%ld/stat", number);
+  FILE *file = fopen(path, "r");
+  if (file == NULL) return false;
+  int read = fscanf(file, "%*d (%*[^)]) %c", &state);
+  fclose(file);
+  return read == 1 && state == 'S';
+}
+
+/* Returns when the thread waits: nothing but its request makes it sleep. */
 static void start_waiting(waiting *w, tsr_memory_request *r) {
-  *w = (waiting){.request = r};
+  w->request = r;
+  atomic_init(&w->number, 0);
   ck_assert_int_eq(pthread_create(&w->thread, NULL, wait_for_ever, w), 0);
+  while (!sleeps(atomic_load(&w->number)))
+    sched_yield();
 }
 
 static tsr_status end_waiting(waiting *w) {

@@ -17,8 +17,9 @@
 #   Tries: how often a test may pass before it must fail, where threads have to meet (default 1)
 #
 # A patch must apply without fuzz, what its tests need must still build, and each test, which passes in
-# the unpatched copy, must then fail: a crash, an abort and a run of more than MUTATION_TEST_SECONDS
-# (default 40) are failures too. Anything else makes the run fail: such a rule is no longer guarded.
+# the unpatched copy, must then fail: a crash, an abort and a run without end are failures too. A run has
+# no end when it takes eight times as long as in the unpatched copy and six seconds more, but never more than
+# MUTATION_TEST_SECONDS (default 40). Anything else makes the run fail: such a rule is no longer guarded.
 #
 # The tests are built in a copy of ROOT that needs no git, and the diffs are applied there alone. The
 # originals of a patched copy are kept in SCRATCH/originals until they are back in their place, so
@@ -137,8 +138,8 @@ build() { # BUILD TARGET...
 }
 
 # The limit is set from outside, since CTest's own option doesn't overrule what a test says of itself.
-passes() { # BUILD TEST
-  timeout -k 5 "$test_seconds" ctest --test-dir "$1" -R "^$2\$" --output-on-failure
+passes() { # BUILD TEST SECONDS
+  timeout -k 5 "$3" ctest --test-dir "$1" -R "^$2\$" --output-on-failure
 }
 
 # ---- prepare ------------------------------------------------------------------------------------------
@@ -165,7 +166,10 @@ prepare_build() { # BUILD PATCH...
   : >"$at/proved"
   # shellcheck disable=SC2086
   for name in $(printf '%s\n' $names | sort -u); do
-    if passes "$at" "$name"; then echo "$name" >>"$at/proved"; fi
+    begun=$(date +%s)
+    if passes "$at" "$name" "$test_seconds"; then
+      echo "$name $(($(date +%s) - begun))" >>"$at/proved"
+    fi
   done
 }
 
@@ -192,11 +196,17 @@ fault_of() { # PATCH BUILD TEST...
   proved=$2/proved
   shift 2
   for name in "$@"; do
-    if ! grep -qx "$name" "$proved"; then
+    if ! grep -q "^$name " "$proved"; then
       echo "RED ANYWAY"
       return
     fi
   done
+}
+
+# How long a test may take that took so long unpatched.
+limit_of() { # BUILD TEST
+  sed -n "s/^$2 //p" "$1/proved" |
+    awk -v most="$test_seconds" '{ limit = 6 + 8 * $1; print limit < most ? limit : most }'
 }
 
 # The verdict on a patch that is in the copy: "caught", or what is wrong. Its log goes to stderr.
@@ -208,7 +218,8 @@ judge() { # BUILD REGEX TRIES TEST...
   shift 3
   for name in "$@"; do
     left=$tries
-    while passes "$at" "$name" >&2; do
+    limit=$(limit_of "$at" "$name")
+    while passes "$at" "$name" "$limit" >&2; do
       left=$((left - 1))
       [ "$left" -gt 0 ] || { echo "NOT CAUGHT"; return; }
     done
