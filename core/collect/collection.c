@@ -291,6 +291,16 @@ static void collection_measure(tsr_heap *heap, tsr_collection *record) {
   record->release_ns = os_clock_ns() - traced_ns;
 }
 
+/* What may be allocated between two collections of a program that rests, as a share of what is in use. */
+#define IDLE_SHARE 256
+
+/* Whether the VM asks again without having used the room that the collection before had made. It will not need that
+   room soon then, nor what a copy takes. */
+static bool collection_is_idle(const tsr_heap *heap, const tsr_collection *record) {
+  if (strcmp(record->cause, COLLECTION_REQUEST) != 0) return false;
+  return heap_allocated_since(heap) <= collection_used_bytes(heap) / IDLE_SHARE;
+}
+
 /* One collection, in the hands of the thread that stopped the world. */
 typedef struct collection_run_state {
   tsr_heap *heap;
@@ -326,7 +336,7 @@ static void collection_carry_out(void *context) {
   run->apart_ns = os_clock_ns() - apart_from_ns;
   collection_check_revoked(collector);
   collection_measure(heap, record);
-  spaces_return_memory(heap);
+  spaces_return_memory(heap, collection_is_idle(heap, record));
   collection_resize(run);
   team_disperse(heap->team);
   collection_check(heap, "after the collection");
@@ -418,7 +428,8 @@ static tsr_status collection_make(tsr_mutator *self, const char *function, const
 
 tsr_status collection_request(tsr_mutator *self, tsr_error *error) {
   const struct plan *plan = self->heap->plan;
-  if (plan->collects) return collection_make(self, "tsr_collect", "request", NULL, NULL, error);
+  if (plan->collects)
+    return collection_make(self, "tsr_collect", COLLECTION_REQUEST, NULL, NULL, error);
   return error_set(error, TSR_UNSUPPORTED, "plan %s never collects", plan->name);
 }
 

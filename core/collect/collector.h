@@ -33,10 +33,11 @@ struct collector {
 };
 
 /* Causes: an allocation could not be served; nor could it after that, and this is the last collection
-   before it fails; external memory outgrew its room. */
+   before it fails; external memory outgrew its room; the VM asked for it. */
 #define COLLECTION_ALLOCATION "allocation"
 #define COLLECTION_EMERGENCY  "emergency"
 #define COLLECTION_EXTERNAL   "external"
+#define COLLECTION_REQUEST    "request"
 
 /* Builds heap->collector. */
 tsr_status collector_open(tsr_heap *heap, tsr_error *error);

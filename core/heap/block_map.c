@@ -337,9 +337,9 @@ bool block_map_system_refused(block_map *map) {
   return refused;
 }
 
-static bool block_map_is_old(const block_map *map, uint32_t index) {
+static bool block_map_is_old(const block_map *map, uint32_t index, uint32_t age) {
   return block_map_state(map, index) == BLOCK_FREE &&
-         (uint16_t)(map->collection - block_map_at(map, index)->freed_at) >= RETURN_AGE;
+         (uint16_t)(map->collection - block_map_at(map, index)->freed_at) >= age;
 }
 
 /* The tables end with the last block that is committed. What lies behind is nobody's concern any more: once the range
@@ -355,13 +355,14 @@ static void block_map_shrink(block_map *map) {
   memory_table_cut(&map->spaces, extent);
 }
 
-void block_map_end_collection(block_map *map) {
+void block_map_end_collection(block_map *map, bool returns_all) {
+  uint32_t age = returns_all ? 0 : RETURN_AGE;
   os_mutex_lock(&map->lock);
   map->collection++;
   if (!map->guards) map->run_cursor = 0;
   uint32_t run = 0;
   for (uint32_t i = 0; i <= block_map_extent(map); i++) {
-    if (i < block_map_extent(map) && block_map_is_old(map, i)) {
+    if (i < block_map_extent(map) && block_map_is_old(map, i, age)) {
       run++;
     } else {
       if (run >= RETURN_RUN_BLOCKS) block_map_decommit(map, i - run, run);

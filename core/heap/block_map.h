@@ -54,9 +54,9 @@ uint32_t block_map_acquire(block_map *map, uint32_t count, enum block_space spac
                            memory_allowance allowance);
 void block_map_release(block_map *map, uint32_t first, uint32_t count);
 
-/* After each collection: gives blocks back to the system that were not used between the last ones,
+/* After each collection: gives blocks back to the system that were not used between the last ones, or every free one,
    in long runs only, and the ends of the tables that no block needs. World stopped. */
-void block_map_end_collection(block_map *map);
+void block_map_end_collection(block_map *map, bool returns_all);
 
 /* Gives free blocks back until the account has headroom for `bytes`. False: that is not enough. */
 bool block_map_reclaim(block_map *map, size_t bytes);

@@ -293,14 +293,17 @@ bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
 
 /* ---- after a collection ---------------------------------------------------------------------- */
 
+uint64_t heap_allocated_since(const tsr_heap *heap) {
+  return os_atomic_load(&heap->bytes_allocated) - heap->sizing.allocated_bytes;
+}
+
 /* Rates, in what the heap needs: a block allocated counts as often as the plan will count it. */
 static void sizing_learn(tsr_heap *heap, uint64_t live_bytes, uint64_t running_ns,
                          uint64_t collecting_ns) {
   sizing *s = &heap->sizing;
-  uint64_t allocated_bytes = os_atomic_load(&heap->bytes_allocated);
-  size_t blocks = (size_t)(allocated_bytes - s->allocated_bytes) >> BLOCK_SHIFT;
-  size_t needed_blocks = heap_growth_blocks(heap, blocks);
-  s->allocated_bytes = allocated_bytes;
+  uint64_t allocated_bytes = heap_allocated_since(heap);
+  size_t needed_blocks = heap_growth_blocks(heap, (size_t)allocated_bytes >> BLOCK_SHIFT);
+  s->allocated_bytes += allocated_bytes;
   sizing_rate_add(&s->allocation, (double)needed_blocks * BLOCK_BYTES, (double)running_ns * 1e-9);
   sizing_rate_add(&s->collection, (double)live_bytes, (double)collecting_ns * 1e-9);
 }

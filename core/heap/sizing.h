@@ -180,6 +180,8 @@ size_t heap_growth_blocks(const tsr_heap *heap, size_t default_blocks);
    twentieth of the heap. What overflows costs time, never correctness [design: queue-overflow]. */
 size_t heap_queue_bytes(size_t heap_bytes);
 
+/* What mutators were given since the last collection. In a pause, before the heap is resized. */
+uint64_t heap_allocated_since(const tsr_heap *heap);
 /* In a pause, once what died is free: learns from this collection, and sets the current size. */
 void heap_resize(tsr_heap *heap, const sizing_pause *pause);
 /* The pause ends: from now on mutators run. */

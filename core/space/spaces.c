@@ -60,8 +60,8 @@ size_t spaces_release_staying(tsr_heap *heap) {
   return live_bytes;
 }
 
-void spaces_return_memory(tsr_heap *heap) {
-  block_map_end_collection(&heap->blocks);
+void spaces_return_memory(tsr_heap *heap, bool is_idle) {
+  block_map_end_collection(&heap->blocks, is_idle);
   if (heap->verifies)
     return; /* guards: each block is given back when it is freed, and soon in use again */
   object_bits_end_collection(&heap->bits, &heap->blocks);

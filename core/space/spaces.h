@@ -58,9 +58,9 @@ static inline bool spaces_is_frozen(const tsr_heap *heap, tsr_ref object) {
    memory for the tables, and nothing changed. */
 bool spaces_freeze(tsr_heap *heap);
 
-/* After each collection: gives memory that was not used for some time back to the system, and what the tables had for
-   it. World stopped. */
-void spaces_return_memory(tsr_heap *heap);
+/* After each collection: gives memory that was not used for some time back to the system, after an idle one all that is
+   free, and what the tables had for it. World stopped. */
+void spaces_return_memory(tsr_heap *heap, bool is_idle);
 
 /* Divides the range of the heap's blocks into stretches by what they are. World stopped, under the block map's lock. */
 void spaces_divide(void *heap, memory_stretch_visit *visit, void *context);

@@ -1,6 +1,6 @@
 /*
- * What a program drops goes back to the system (F05): two collections later the heap's resident memory is what is live and
- * the collector's buffers, in few mappings.
+ * What a program drops goes back to the system (F05): two idle collections later the heap's resident memory is what is live
+ * and the collector's buffers, in few mappings. What it uses in turn stays committed.
  *
  * The system's own view counts, /proc/self/smaps over the mappings that the heap reports. TESSERA_TEST_LONG=1: with
  * 500 MB.
@@ -9,6 +9,7 @@
 
 #define OBJECT_BYTES   112u /* of a RECORD */
 #define OBJECTS_A_LIST 100000u
+#define LIST_BYTES     ((size_t)OBJECT_BYTES * OBJECTS_A_LIST)
 #define MAPPINGS_MOST  200u
 
 static memory_ranges mappings, reported;
@@ -25,15 +26,20 @@ static size_t dropped_bytes(void) {
 }
 
 /* The others' stacks would be mappings too, and with the verifier each block that is freed is one. */
-static bool open_heap(testvm *vm) {
+static bool open_sized_heap(testvm *vm, const char *sizing) {
   vm_init_calm(vm);
   vm_alone(vm);
   vm_unverified(vm);
   vm_pin(vm, "heap_max", is_long() ? "2G" : "256M");
+  vm_pin(vm, "sizing", sizing);
   vm_start(vm);
   if (vm_collects && system_ranges(&mappings)) return true;
   vm_stop(vm); /* nothing is ever dropped, or nobody could say */
   return false;
+}
+
+static bool open_heap(testvm *vm) {
+  return open_sized_heap(vm, "proportional");
 }
 
 /* ---- what is resident ------------------------------------------------------------------------------------- */
@@ -66,8 +72,7 @@ static void check_resident(testvm *vm) {
   ranges_join(&reported);
   ck_assert(system_ranges(&mappings));
   system_sum sum = system_sum_of(&mappings, &reported);
-  /* Where objects are copied, the room that the last copy left is kept for the next one. */
-  uint64_t most = (vm_is("semispace") ? 2 * live : live) + sums.buffers;
+  uint64_t most = live + sums.buffers;
   ck_assert_msg(sum.resident_bytes <= most + most / 5,
                 "%llu bytes are resident; %llu are live, and %llu buffers",
                 (unsigned long long)sum.resident_bytes, (unsigned long long)live,
@@ -82,9 +87,8 @@ static void collect_idle(testvm *vm) {
 
 /* ---- tests ------------------------------------------------------------------------------------------------- */
 
-/* Makes a vector of lists, in a root, whose objects come to that many bytes. Returns how many lists. */
-static size_t make_objects(testvm *vm, tsr_slot *root, size_t bytes) {
-  size_t lists = bytes / OBJECT_BYTES / OBJECTS_A_LIST + 1;
+/* Makes a vector of lists, in a root. */
+static void make_lists(testvm *vm, tsr_slot *root, size_t lists) {
   tsr_ref vector = vm_new(vm->m, VECTOR, 0, lists);
   ck_assert_ptr_nonnull(vector);
   root->word = vm_word(vector);
@@ -97,6 +101,12 @@ static size_t make_objects(testvm *vm, tsr_slot *root, size_t bytes) {
       vm_set(vm->m, vm_ref(root->word), word, vm_word(object));
     }
   }
+}
+
+/* The same, whose objects come to that many bytes. Returns how many lists. */
+static size_t make_objects(testvm *vm, tsr_slot *root, size_t bytes) {
+  size_t lists = bytes / LIST_BYTES + 1;
+  make_lists(vm, root, lists);
   return lists;
 }
 
@@ -215,12 +225,63 @@ START_TEST(what_stays_in_place_keeps_its_bits) {
 }
 END_TEST
 
+/* ---- what is used again and again: the heap's size makes no collection of its own ------------------------------- */
+
+#define LIVE_LISTS 2
+
+/* Blocks for so many lists are committed. */
+static void check_committed(testvm *vm, size_t lists) {
+  committed_bytes sums = {0};
+  ck_assert_int_eq(tsr_heap_report(vm->m, committed_add, &sums, NULL), TSR_OK);
+  ck_assert_uint_ge(sums.blocks, lists * LIST_BYTES);
+}
+
+START_TEST(a_program_that_allocates_keeps_its_room) {
+  testvm vm;
+  if (!open_sized_heap(&vm, "fixed")) return;
+  tsr_scope scope;
+  tsr_scope_open(vm.m, &scope);
+  tsr_slot *kept = tsr_local(vm.m, 0), *dropped = tsr_local(vm.m, 0);
+  make_lists(&vm, kept, LIVE_LISTS);
+  for (unsigned round = 0; round < 4; round++) {
+    make_lists(&vm, dropped, 1);
+    dropped->word = 0;
+    vm_collect(&vm);
+    /* A copy leaves behind what it has read, a slide what died. */
+    size_t left = vm_is("semispace") ? LIVE_LISTS + 1 : 1;
+    check_committed(&vm, LIVE_LISTS + left);
+  }
+  tsr_scope_close(vm.m, &scope);
+  vm_stop(&vm);
+}
+END_TEST
+
+/* Nothing was allocated in the heap, but the VM has not asked either. */
+START_TEST(a_collection_for_external_memory_keeps_the_room) {
+  testvm vm;
+  if (!open_sized_heap(&vm, "fixed")) return;
+  tsr_scope scope;
+  tsr_scope_open(vm.m, &scope);
+  tsr_slot *kept = tsr_local(vm.m, 0);
+  make_lists(&vm, kept, LIVE_LISTS);
+  vm_collect(&vm);
+  uint64_t collections = vm_stats(&vm).collections;
+  ck_assert_int_eq(tsr_adjust_external(vm.heap, vm.m, INT64_C(1) << 40, NULL), TSR_OK);
+  ck_assert_uint_eq(vm_stats(&vm).collections, collections + 1);
+  check_committed(&vm, vm_is("semispace") ? 2 * LIVE_LISTS : LIVE_LISTS);
+  tsr_scope_close(vm.m, &scope);
+  vm_stop(&vm);
+}
+END_TEST
+
 static void add(TCase *tests) {
   tcase_set_timeout(tests, 600);
   tcase_add_test(tests, what_is_dropped_goes_back);
   tcase_add_test(tests, what_lies_between_survivors_goes_back);
   tcase_add_test(tests, large_objects_go_back);
   tcase_add_test(tests, what_stays_in_place_keeps_its_bits);
+  tcase_add_test(tests, a_program_that_allocates_keeps_its_room);
+  tcase_add_test(tests, a_collection_for_external_memory_keeps_the_room);
 }
 
 int main(void) {

@@ -79,7 +79,7 @@ START_TEST(blocks_are_handed_out_once_and_never_past_the_limit) {
     } else if (choice < 98) {
       if (m->run[at] != 0) model_release(m, at);
     } else {
-      block_map_end_collection(&m->map);
+      block_map_end_collection(&m->map, false);
     }
     ck_assert_uint_le(os_atomic_load(&m->account.total.bytes), limit);
   }
@@ -108,12 +108,27 @@ START_TEST(blocks_that_stay_unused_go_back_in_long_runs) {
   for (uint32_t i = 16; i < 64; i++)
     model_release(m, i);
   size_t before = os_atomic_load(&m->account.by_type[MEMORY_BLOCKS].bytes);
-  block_map_end_collection(&m->map);
+  block_map_end_collection(&m->map, false);
   ck_assert_uint_eq(os_atomic_load(&m->account.by_type[MEMORY_BLOCKS].bytes), before);
-  block_map_end_collection(&m->map);
+  block_map_end_collection(&m->map, false);
   ck_assert_uint_le(os_atomic_load(&m->account.by_type[MEMORY_BLOCKS].bytes),
                     (size_t)16 * BLOCK_BYTES + ((size_t)256 << 10));
   /* What came back is zero again when it is committed once more. */
+  for (int i = 0; i < 48; i++)
+    ck_assert(model_acquire(m, 1, BLOCK_COPY_A));
+  model_close(m);
+}
+END_TEST
+
+START_TEST(free_blocks_go_back_at_any_age_when_all_shall) {
+  model *m = model_open((size_t)128 * BLOCK_BYTES);
+  for (int i = 0; i < 64; i++)
+    ck_assert(model_acquire(m, 1, BLOCK_COPY_A));
+  for (uint32_t i = 16; i < 64; i++)
+    model_release(m, i);
+  block_map_end_collection(&m->map, true);
+  ck_assert_uint_le(os_atomic_load(&m->account.by_type[MEMORY_BLOCKS].bytes),
+                    (size_t)16 * BLOCK_BYTES + ((size_t)256 << 10));
   for (int i = 0; i < 48; i++)
     ck_assert(model_acquire(m, 1, BLOCK_COPY_A));
   model_close(m);
@@ -128,7 +143,7 @@ START_TEST(short_runs_stay_committed) {
     model_release(m, i);
   size_t before = os_atomic_load(&m->account.by_type[MEMORY_BLOCKS].bytes);
   for (int i = 0; i < 5; i++)
-    block_map_end_collection(&m->map);
+    block_map_end_collection(&m->map, false);
   ck_assert_uint_eq(os_atomic_load(&m->account.by_type[MEMORY_BLOCKS].bytes), before);
   model_close(m);
 }
@@ -157,6 +172,7 @@ int main(void) {
   tcase_add_test(tests, blocks_are_handed_out_once_and_never_past_the_limit);
   tcase_add_test(tests, a_run_can_be_had_when_free_blocks_elsewhere_hold_the_budget);
   tcase_add_test(tests, blocks_that_stay_unused_go_back_in_long_runs);
+  tcase_add_test(tests, free_blocks_go_back_at_any_age_when_all_shall);
   tcase_add_test(tests, short_runs_stay_committed);
   tcase_add_test(tests, membership_holds_for_any_address);
   suite_add_tcase(suite, tests);

@@ -52,7 +52,8 @@ TSR_API const char *const *tsr_plan_names(void);
 
 /**
  * Collects and returns when a collection that began after the call is over. TSR_UNSUPPORTED under a plan that never
- * collects, TSR_BUSY while collection is disabled.
+ * collects, TSR_BUSY while collection is disabled. Where next to nothing was allocated since the collection before,
+ * all memory that is free goes back to the system, in long runs; else only what was not used for two collections.
  * Thread: the mutator's own, in managed code. Collects: yes.
  */
 TSR_API tsr_status tsr_collect(tsr_mutator *mutator, tsr_error *error);
