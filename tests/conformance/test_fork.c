@@ -796,20 +796,27 @@ END_TEST
 /* ---- threads that collect ----------------------------------------------------------------------- */
 
 #define FORKS_WITH_WORKERS 50
+#define FORKS_UNDER_LOAD   100
+#define OTHERS             3
 
 #ifdef TSR_THREAD_SANITIZER
-#define COLLECTING 1u
+#define COLLECTING_MOST 1u
 #else
-#define COLLECTING 4u
+#define COLLECTING_MOST 4u
 #endif
+
+/* What another mutator of the parent does again and again. */
+typedef bool others_task(tsr_mutator *m, tsr_slot *chain, unsigned round);
 
 /* What parent and children keep and check: the root of a graph of all placements. */
 typedef struct kept {
   testvm vm;
+  unsigned workers; /* that collect, in each process */
   tsr_slot *chains[CHAINS], *tree;
-  pthread_t collectors[3];
+  pthread_t others[OTHERS];
+  others_task *task;
   atomic_bool ending;
-  atomic_uint collected; /* by the other mutators */
+  atomic_uint rounds; /* of all of them */
   const char *_Atomic failure;
 } kept;
 
@@ -820,13 +827,16 @@ static bool kept_holds(kept *k) {
   return vm_tree_holds(k->vm.m, k->tree->word, 12);
 }
 
-static void kept_open(kept *k) {
+static void kept_open(kept *k, unsigned workers) {
   memset(k, 0, sizeof *k);
+  k->workers = workers < COLLECTING_MOST ? workers : COLLECTING_MOST;
   alarm(WATCHDOG_S);
   vm_init_calm(&k->vm);
   vm_alone(&k->vm); /* the children's heap is to be destroyed */
   vm_pin(&k->vm, "heap_max", "64M");
-  vm_pin(&k->vm, "threads", COLLECTING == 1 ? "1" : "4");
+  char threads[16];
+  snprintf(threads, sizeof threads, "%u", k->workers);
+  vm_pin(&k->vm, "threads", threads);
   vm_start(&k->vm);
   for (unsigned i = 0; i < CHAINS; i++) {
     k->chains[i] = tsr_handle_new(k->vm.heap, 0, TSR_STRONG, NULL);
@@ -846,7 +856,7 @@ static bool collects_with_workers(kept *k) {
   }
   tsr_status status = tsr_collect(k->vm.m, NULL);
   if (!vm_collects) return status == TSR_UNSUPPORTED && kept_holds(k);
-  return status == TSR_OK && k->vm.last_collection.workers == COLLECTING && kept_holds(k);
+  return status == TSR_OK && k->vm.last_collection.workers == k->workers && kept_holds(k);
 }
 
 /* The child's workers are threads of its own, which end with its heap. */
@@ -885,7 +895,7 @@ static void fork_and_collect(kept *k, bool collects_before) {
 
 START_TEST(fifty_children_with_workers_of_their_own) {
   static kept k;
-  kept_open(&k);
+  kept_open(&k, COLLECTING_MOST);
   for (unsigned i = 0; i < FORKS_WITH_WORKERS; i++)
     fork_and_collect(&k, i % 5 != 0);
   if (vm_collects) ck_assert_uint_ge(k.vm.ended, FORKS_WITH_WORKERS);
@@ -893,8 +903,7 @@ START_TEST(fifty_children_with_workers_of_their_own) {
 }
 END_TEST
 
-/* Another mutator that does little but collect. */
-static void *collector_main(void *arg) {
+static void *other_main(void *arg) {
   kept *k = arg;
   int identity;
   tsr_mutator *m = tsr_bind_mutator(k->vm.heap, &identity, NULL);
@@ -904,13 +913,12 @@ static void *collector_main(void *arg) {
   }
   tsr_scope scope;
   tsr_scope_open(m, &scope);
-  tsr_slot *list = tsr_local(m, 0);
+  tsr_slot *list = tsr_local(m, 0), *chain = tsr_local(m, 0);
   if (!vm_list(m, list, 500, 3)) k->failure = "a list";
-  while (!atomic_load(&k->ending) && k->failure == NULL) {
-    tsr_status status = tsr_collect(m, NULL);
-    if (status != (vm_collects ? TSR_OK : TSR_UNSUPPORTED)) k->failure = "tsr_collect";
+  for (unsigned round = 0; !atomic_load(&k->ending) && k->failure == NULL; round++) {
+    if (!k->task(m, chain, round)) k->failure = "a collection, or an allocation";
     if (!vm_list_holds(m, list->word, 500, 3)) k->failure = "a list is torn";
-    atomic_fetch_add(&k->collected, 1);
+    atomic_fetch_add(&k->rounds, 1);
     tsr_safepoint(m);
   }
   tsr_scope_close(m, &scope);
@@ -918,25 +926,71 @@ static void *collector_main(void *arg) {
   return NULL;
 }
 
+static void others_start(kept *k, others_task *task) {
+  k->task = task;
+  for (unsigned i = 0; i < OTHERS; i++)
+    ck_assert_int_eq(pthread_create(&k->others[i], NULL, other_main, k), 0);
+}
+
+/* Forks while the others are at work: they come on between any two forks. */
+static void others_fork(kept *k, unsigned forks) {
+  for (unsigned i = 0; i < forks; i++) {
+    unsigned before = atomic_load(&k->rounds);
+    tsr_enter_native(k->vm.m);
+    while (atomic_load(&k->rounds) < before + OTHERS && k->failure == NULL)
+      wait_a_little();
+    tsr_leave_native(k->vm.m);
+    fork_and_collect(k, false);
+  }
+}
+
+static void others_end(kept *k) {
+  atomic_store(&k->ending, true);
+  tsr_enter_native(k->vm.m);
+  for (unsigned i = 0; i < OTHERS; i++)
+    pthread_join(k->others[i], NULL);
+  tsr_leave_native(k->vm.m);
+  ck_assert_msg(k->failure == NULL, "%s", k->failure);
+}
+
+static bool collect_again(tsr_mutator *m, tsr_slot *chain, unsigned round) {
+  (void)chain;
+  (void)round;
+  return tsr_collect(m, NULL) == (vm_collects ? TSR_OK : TSR_UNSUPPORTED);
+}
+
 START_TEST(children_of_a_process_in_which_others_collect) {
   static kept k;
-  kept_open(&k);
-  for (unsigned i = 0; i < 3; i++)
-    ck_assert_int_eq(pthread_create(&k.collectors[i], NULL, collector_main, &k), 0);
-  for (unsigned i = 0; i < FORKS_WITH_WORKERS; i++) {
-    unsigned before = atomic_load(&k.collected);
-    tsr_enter_native(k.vm.m);
-    while (atomic_load(&k.collected) < before + 3 && k.failure == NULL)
-      wait_a_little();
-    tsr_leave_native(k.vm.m);
-    fork_and_collect(&k, false);
+  kept_open(&k, COLLECTING_MOST);
+  others_start(&k, collect_again);
+  others_fork(&k, FORKS_WITH_WORKERS);
+  others_end(&k);
+  vm_stop(&k.vm);
+}
+END_TEST
+
+/* Builds a chain of links that move, stay or are large; the one before is garbage. Then the children may have a
+   processor. */
+static bool allocate_again(tsr_mutator *m, tsr_slot *chain, unsigned round) {
+  static const tsr_semantics placements[] = {TSR_DEFAULT, TSR_NON_MOVING, TSR_DEFAULT, TSR_LARGE};
+  bool allocates = vm_collects || round < LINKS_NOGC / CHAIN_LENGTH;
+  if (allocates) chain->word = 0;
+  for (uint64_t n = 0; allocates && n < CHAIN_LENGTH; n++) {
+    if (!push_link(m, chain, n, placements[n % 2], placements[n % 4])) return false;
   }
-  atomic_store(&k.ending, true);
-  tsr_enter_native(k.vm.m);
-  for (unsigned i = 0; i < 3; i++)
-    pthread_join(k.collectors[i], NULL);
-  tsr_leave_native(k.vm.m);
-  ck_assert_msg(k.failure == NULL, "%s", k.failure);
+  tsr_enter_native(m);
+  wait_a_little();
+  tsr_leave_native(m);
+  return chain_holds(m, chain->word);
+}
+
+START_TEST(a_hundred_children_of_a_process_in_which_others_allocate) {
+  static kept k;
+  kept_open(&k, 2);
+  others_start(&k, allocate_again);
+  others_fork(&k, FORKS_UNDER_LOAD);
+  others_end(&k);
+  if (vm_collects) ck_assert_uint_ge(k.vm.ended, FORKS_UNDER_LOAD);
   vm_stop(&k.vm);
 }
 END_TEST
@@ -987,6 +1041,7 @@ static void add(TCase *tests) {
   tcase_add_test(tests, children_find_every_lock_free);
   tcase_add_test(tests, fifty_children_with_workers_of_their_own);
   tcase_add_test(tests, children_of_a_process_in_which_others_collect);
+  tcase_add_test(tests, a_hundred_children_of_a_process_in_which_others_allocate);
   tcase_add_test(tests, two_heaps_are_prepared_each);
   /* Every plan that collects needs safepoints. */
   if (!vm_collects) tcase_add_test(tests, prepare_needs_mutators_that_can_be_stopped);
