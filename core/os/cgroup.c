@@ -110,6 +110,11 @@ static uint64_t cgroup_walk(char *directory, size_t mount_length, cgroup_reader 
   }
 }
 
+/* Whether the group lies outside of the process's namespace: of the way to it only the mount point can be seen. */
+static bool cgroup_is_outside(const char *group) {
+  return strncmp(group, "/..", 3) == 0 && (group[3] == '/' || group[3] == '\0');
+}
+
 /* The limit that a line of the form HIERARCHY:CONTROLLERS:GROUP leads to. Version 2 has one hierarchy for all
    controllers and names none. */
 static uint64_t cgroup_line_limit(char *line, const cgroup_controller *controller,
@@ -120,6 +125,7 @@ static uint64_t cgroup_line_limit(char *line, const cgroup_controller *controlle
   char *group = strchr(++controllers, ':');
   if (group == NULL) return CGROUP_NO_LIMIT;
   *group++ = '\0';
+  if (cgroup_is_outside(group)) group = "";
   bool is_version_2 = *controllers == '\0';
   if (!is_version_2 && !cgroup_lists(controllers, controller->name)) return CGROUP_NO_LIMIT;
   char directory[CGROUP_PATH_BYTES];
