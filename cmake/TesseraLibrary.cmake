@@ -23,13 +23,19 @@ function(tessera_usage target)
   target_link_libraries(${target} PRIVATE Threads::Threads)
 endfunction()
 
+include(CheckCCompilerFlag)
+check_c_compiler_flag(-fno-plt TESSERA_HAS_NO_PLT)
+
 # How the library's own sources are compiled.
+# -fno-plt: what they call of other libraries is bound when the program is loaded. Bound at the first call it would cost the
+# caller's stack several KiB, and a mutator may have but 4 KiB left.
 function(tessera_compilation target)
   target_include_directories(${target} PRIVATE
     "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/api/include")
   target_include_directories(${target} SYSTEM PRIVATE ${ATOMIC_OPS_INCLUDE_DIRS})
   target_compile_options(${target} PRIVATE
-    -fvisibility=hidden -Wstrict-prototypes -Wmissing-prototypes)
+    -fvisibility=hidden -Wstrict-prototypes -Wmissing-prototypes
+    $<$<BOOL:${TESSERA_HAS_NO_PLT}>:-fno-plt>)
   target_compile_definitions(${target} PRIVATE
     TSR_GC_BYTE_OFFSET=${TESSERA_GC_BYTE_OFFSET} $<$<BOOL:${TESSERA_CHECKS}>:TSR_CHECKS=1>)
 endfunction()
@@ -103,7 +109,8 @@ add_custom_command(
 add_library(tessera_onefile STATIC EXCLUDE_FROM_ALL "${onefile_dir}/tessera.c")
 target_include_directories(tessera_onefile PUBLIC "${onefile_dir}")
 target_include_directories(tessera_onefile SYSTEM PRIVATE ${ATOMIC_OPS_INCLUDE_DIRS})
-target_compile_options(tessera_onefile PRIVATE -fvisibility=hidden)
+target_compile_options(tessera_onefile PRIVATE -fvisibility=hidden
+  $<$<BOOL:${TESSERA_HAS_NO_PLT}>:-fno-plt>)
 target_compile_definitions(tessera_onefile PUBLIC TSR_GC_BYTE_OFFSET=${TESSERA_GC_BYTE_OFFSET}
   PRIVATE $<$<BOOL:${TESSERA_CHECKS}>:TSR_CHECKS=1>)
 target_link_libraries(tessera_onefile PUBLIC Threads::Threads)
