@@ -189,9 +189,9 @@ static void report_write(FILE *file, const tsr_stats *stats) {
   fprintf(file,
           "\"bytes_allocated\":%" PRIu64 ",\"peak_committed_bytes\":%" PRIu64
           ",\"live_bytes_after_last\":%" PRIu64 ",\"heap_max_bytes\":%" PRIu64
-          ",\"workers\":%" PRIu32 "}\n",
+          ",\"external_bytes\":%" PRIu64 ",\"workers\":%" PRIu32 "}\n",
           stats->bytes_allocated, stats->peak_committed_bytes, stats->live_bytes_after_last,
-          stats->heap_max_bytes, stats->workers);
+          stats->heap_max_bytes, stats->external_bytes, stats->workers);
 }
 
 static void report_statistics_lost(const char *name) {

@@ -167,6 +167,9 @@ static void check_shape(const char *json) {
   ck_assert(depth == 0 && !quoted && objects == 1);
 }
 
+/* What the VM has counted and not taken back when the heap is destroyed. */
+#define EXTERNAL_BYTES 12345
+
 static void check_statistics(const char *json, const tsr_stats *stats) {
   check_shape(json);
   char plan[64];
@@ -181,6 +184,7 @@ static void check_statistics(const char *json, const tsr_stats *stats) {
   ck_assert_uint_ge(field(json, "peak_committed_bytes"), stats->peak_committed_bytes);
   ck_assert_uint_eq(field(json, "live_bytes_after_last"), stats->live_bytes_after_last);
   ck_assert_uint_eq(field(json, "heap_max_bytes"), stats->heap_max_bytes);
+  ck_assert_uint_eq(field(json, "external_bytes"), EXTERNAL_BYTES);
   ck_assert_uint_eq(field(json, "workers"), stats->workers);
 }
 
@@ -191,6 +195,7 @@ static tsr_stats run_something(void) {
   ck_assert(vm_list(vm.m, tsr_local(vm.m, 0), 1000, 0));
   vm_garbage(vm.m, vm_collects ? 20 * MIB : MIB);
   vm_collect(&vm);
+  ck_assert_int_eq(tsr_adjust_external(vm.heap, NULL, EXTERNAL_BYTES, NULL), TSR_OK);
   tsr_scope_close(vm.m, &scope);
   return vm_stats(&vm);
 }
