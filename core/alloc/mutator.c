@@ -32,7 +32,8 @@ void mutator_check_thread(const tsr_mutator *mutator, const char *what) {
   mutator_misused(mutator, what);
 }
 
-tsr_status mutator_check_managed(const tsr_mutator *mutator, const char *what, tsr_error *error) {
+tsr_status mutator_check_managed_slow(const tsr_mutator *mutator, const char *what,
+                                      tsr_error *error) {
   if (os_atomic_load(&mutator->private_part->state) == MUTATOR_MANAGED) {
     mutator_check_thread(mutator, what);
     return TSR_OK;

@@ -77,7 +77,14 @@ void mutator_take_over(struct tsr_mutator_private *own);
 void mutator_check_thread(const tsr_mutator *mutator, const char *what);
 
 /* TSR_BUSY where the mutator is in native code and so may not do `what`. */
-tsr_status mutator_check_managed(const tsr_mutator *mutator, const char *what, tsr_error *error);
+tsr_status mutator_check_managed_slow(const tsr_mutator *mutator, const char *what,
+                                      tsr_error *error);
+static inline tsr_status mutator_check_managed(const tsr_mutator *mutator, const char *what,
+                                               tsr_error *error) {
+  const struct tsr_mutator_private *own = mutator->private_part;
+  bool plain = os_atomic_load(&own->state) == MUTATOR_MANAGED && !own->heap->verifies;
+  return TSR_LIKELY(plain) ? TSR_OK : mutator_check_managed_slow(mutator, what, error);
+}
 /* The same for what may be a safepoint: TSR_BUSY in a no-allocation section too. */
 tsr_status mutator_check_stoppable(const tsr_mutator *mutator, const char *what, tsr_error *error);
 
