@@ -31,6 +31,8 @@ bool finalizers_expire(tsr_heap *heap);
 /* Makes those of a priority ready whose objects the trace has not reached, and reaches the objects; returns
    how many. Of the others it notes where their objects are now. */
 size_t finalizers_revive(struct worker *worker, unsigned priority);
+/* Gives memory back that is not likely to be needed. */
+void finalizers_trim(tsr_heap *heap);
 
 /* Shows the slots that keep what they refer to: the data, and the objects that are ready. */
 void finalizers_visit(tsr_heap *heap, tsr_visitor *visitor);

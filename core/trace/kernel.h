@@ -31,6 +31,8 @@
 #define KERNEL_NEAR_BYTES     ((uintptr_t)256)
 /* What a fetch brings into the cache, at least. */
 #define KERNEL_LINE_BYTES     ((size_t)64)
+/* Roots that are fetched before the one that is visited. */
+#define KERNEL_AHEAD          ((size_t)8)
 /* Objects scanned between two looks for idle workers. */
 #define KERNEL_TURN           64u
 /* Of a header. */
@@ -319,8 +321,12 @@ OS_ALWAYS_INLINE void kernel_take_bits(const kernel k, kernel_run *run, tsr_slot
 OS_ALWAYS_INLINE void kernel_visit_slots(const kernel k, struct worker *worker, tsr_slot *first,
                                          size_t count) {
   kernel_run run = kernel_begin(worker);
-  for (size_t i = 0; i < count; i++)
+  for (size_t i = 0; i < count; i++) {
+    if (k.waits == KERNEL_WAITS_FOR_OBJECT && i + KERNEL_AHEAD < count) {
+      OS_FETCH((const void *)kernel_address(k, &run, first[i + KERNEL_AHEAD].word));
+    }
     kernel_visit_slot(k, &run, &first[i]);
+  }
   kernel_save(&run);
 }
 

@@ -34,7 +34,7 @@ void weak_find(struct worker *worker, tsr_ref object, const layout *l) {
 /* ---- slots ---------------------------------------------------------------------------------------------- */
 
 /* The object at an address; NULL: none of this heap. A strong slot that leads into a large object is ignored too. */
-static tsr_ref weak_object_at(const tsr_heap *heap, uintptr_t address) {
+OS_ALWAYS_INLINE tsr_ref weak_object_at(const tsr_heap *heap, uintptr_t address) {
   enum block_space space = block_map_space_of(&heap->blocks, address);
   if (space <= BLOCK_FREE || space == BLOCK_LARGE_REST) return NULL;
   if (space != BLOCK_LARGE) return (tsr_ref)address;
@@ -42,7 +42,7 @@ static tsr_ref weak_object_at(const tsr_heap *heap, uintptr_t address) {
   return (uintptr_t)large == address ? large : NULL;
 }
 
-static tsr_ref weak_object(const tsr_heap *heap, const tsr_slot *slot) {
+OS_ALWAYS_INLINE tsr_ref weak_object(const tsr_heap *heap, const tsr_slot *slot) {
   return weak_object_at(heap, reference_address(&heap->references, slot->word));
 }
 
@@ -51,7 +51,7 @@ bool weak_is_live(const tsr_heap *heap, tsr_ref object) {
   return known == NULL || heap->plan->survivor(heap, known) != NULL;
 }
 
-bool weak_update(const tsr_heap *heap, tsr_slot *slot) {
+OS_ALWAYS_INLINE bool weak_update_slot(const tsr_heap *heap, tsr_slot *slot) {
   tsr_ref object = weak_object(heap, slot);
   if (object == NULL) return true;
   tsr_ref now = heap->plan->survivor(heap, object);
@@ -62,17 +62,23 @@ bool weak_update(const tsr_heap *heap, tsr_slot *slot) {
   return true;
 }
 
+bool weak_update(const tsr_heap *heap, tsr_slot *slot) {
+  return weak_update_slot(heap, slot);
+}
+
+uint64_t weak_update_all(const tsr_heap *heap, tsr_slot *first, size_t count) {
+  uint64_t dead = 0;
+  for (size_t i = 0; i < count; i++)
+    dead |= (uint64_t)!weak_update_slot(heap, &first[i]) << i;
+  return dead;
+}
+
 /* The slots of so many objects are looked at together, when what they refer to has been fetched. */
 #define WEAK_BATCH 16u
 
-/* Inline, for compilers drop calls of functions that do nothing but fetch. */
-OS_ALWAYS_INLINE void weak_fetch(const tsr_heap *heap, const tsr_slot *slot) {
-  OS_FETCH((const void *)reference_address(&heap->references, slot->word));
-}
-
 static void weak_update_or_clear(tsr_heap *heap, tsr_slot *first, size_t count) {
   for (size_t i = 0; i < count; i++) {
-    if (!weak_update(heap, &first[i])) first[i].word = heap->binding->weak_cleared;
+    if (!weak_update_slot(heap, &first[i])) first[i].word = heap->binding->weak_cleared;
   }
 }
 
@@ -236,6 +242,7 @@ static void weak_revive(tsr_weak_phase *phase) {
     phase->rounds = 0;
     weak_close(phase);
   }
+  finalizers_trim(phase->heap);
 }
 
 void weak_process(tsr_heap *heap, tsr_collection *record) {

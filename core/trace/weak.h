@@ -11,6 +11,7 @@
 #include <tessera/weak.h>
 
 #include "core/object/ephemeron.h"
+#include "core/object/reference.h"
 #include "core/trace/roots.h"
 #include "core/trace/team.h"
 
@@ -37,6 +38,13 @@ bool weak_is_live(const tsr_heap *heap, tsr_ref object);
 
 /* Whether what a slot refers to, if anything, has been reached; then the slot follows it. */
 bool weak_update(const tsr_heap *heap, tsr_slot *slot);
+/* The same of at most 64 slots; a bit is set for each that refers to an object that has not been reached. */
+uint64_t weak_update_all(const tsr_heap *heap, tsr_slot *first, size_t count);
+
+/* Fetches what a slot refers to. Inline, for compilers drop calls of functions that do nothing but fetch. */
+OS_ALWAYS_INLINE void weak_fetch(const tsr_heap *heap, const tsr_slot *slot) {
+  OS_FETCH((const void *)reference_address(&heap->references, slot->word));
+}
 
 /* An ephemeron, wherever it lies, that the trace has found, or that is found in the weak phase. */
 void weak_examine(tsr_weak_phase *phase, tsr_ephemeron *e);

@@ -328,6 +328,47 @@ START_TEST(a001_17_several_finalizers_of_one_object) {
 }
 END_TEST
 
+/* More than are looked at in one go. */
+START_TEST(a001_17_many_finalizers_of_one_object) {
+  enum { N = 500 };
+  start("16M");
+  roots[0].word = vm_word(make(RECORD, 3, 0));
+  for (unsigned i = 0; i < N; i++)
+    attach(roots[0].word, FIXNUM(i), 1);
+  roots[0].word = 0;
+  expect_objects(1);
+  expect_ready(N);
+  for (unsigned i = 0; i < N && vm_collects; i++)
+    take_record(3, FIXNUM(i), 1, &roots[0]);
+  expect_none();
+  roots[0].word = 0;
+  expect_objects(0);
+  stop();
+}
+END_TEST
+
+/* What has been taken keeps nothing alive, nor does what lies before the rest. */
+START_TEST(a001_17_some_are_taken) {
+  enum { N = 150 };
+  start("16M");
+  for (unsigned i = 0; i < N; i++) {
+    roots[i].word = vm_word(make(RECORD, i, 0));
+    attach(roots[i].word, FIXNUM(i), 6);
+  }
+  memset(roots, 0, N * sizeof roots[0]);
+  for (unsigned i = 0; i < N; i++) {
+    expect_objects(N - i);
+    expect_ready(N - i);
+    if (!vm_collects) break;
+    take_record(i, FIXNUM(i), 6, &roots[0]);
+    roots[0].word = 0;
+  }
+  if (vm_collects) expect_objects(0);
+  expect_none();
+  stop();
+}
+END_TEST
+
 /* What an object needs for its own finalization, attached with a higher number, outlasts it. */
 START_TEST(a001_17_an_object_of_a_later_priority_outlasts_what_needs_it) {
   start("16M");
@@ -793,6 +834,29 @@ START_TEST(a001_17_memory_for_finalizers_runs_out_in_attach) {
 }
 END_TEST
 
+/* Of each priority something dies and something lives, in every collection, and nothing is attached in between. */
+START_TEST(a001_17_a_collection_needs_no_memory_for_finalizers) {
+  enum { EACH_PRIORITY = 20, N = EACH_PRIORITY * TSR_FINALIZER_PRIORITIES };
+  start("16M");
+  for (unsigned i = 0; i < N; i++) {
+    roots[i].word = vm_word(make(RECORD, i, 0));
+    attach(roots[i].word, FIXNUM(i), i / EACH_PRIORITY);
+  }
+  for (unsigned k = 0; k < EACH_PRIORITY; k++) {
+    for (unsigned i = k; i < N; i += EACH_PRIORITY)
+      roots[i].word = 0;
+    expect_objects(N);
+    expect_ready((k + 1) * TSR_FINALIZER_PRIORITIES);
+  }
+  for (unsigned i = 0; i < N && vm_collects; i++)
+    take_record(i, FIXNUM(i), i / EACH_PRIORITY, &roots[0]);
+  expect_none();
+  roots[0].word = 0;
+  expect_objects(0);
+  stop();
+}
+END_TEST
+
 /* ---- threads ----------------------------------------------------------------------------- */
 
 #define TEAM    6u
@@ -1081,6 +1145,8 @@ static void add(TCase *tests) {
   tcase_add_test(tests, a001_17_one_collection_goes_by_priority);
   tcase_add_test(tests, a001_17_earlier_collections_come_first);
   tcase_add_test(tests, a001_17_several_finalizers_of_one_object);
+  tcase_add_test(tests, a001_17_many_finalizers_of_one_object);
+  tcase_add_test(tests, a001_17_some_are_taken);
   tcase_add_test(tests, a001_17_an_object_of_a_later_priority_outlasts_what_needs_it);
   tcase_add_test(tests, a001_17_what_needs_no_other_becomes_ready_at_once);
   tcase_add_test(tests, a001_17_a_collection_says_how_many_it_made_ready);
@@ -1094,6 +1160,7 @@ static void add(TCase *tests) {
   tcase_add_test(tests, a001_17_finalizers_and_the_vms_own_weak_references);
   tcase_add_loop_test(tests, a001_17_many_finalizers_and_random_deaths, 0, 2);
   tcase_add_test(tests, a001_17_memory_for_finalizers_runs_out_in_attach);
+  tcase_add_test(tests, a001_17_a_collection_needs_no_memory_for_finalizers);
   tcase_add_test(tests, a001_17_threads_attach_and_take_while_others_collect);
   tcase_add_loop_test(tests, a001_17_the_end_runs_every_finalizer_in_its_order, 0, 2);
   tcase_add_test(tests, a001_17_the_end_runs_what_is_ready_too);

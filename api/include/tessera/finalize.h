@@ -40,9 +40,8 @@ typedef struct tsr_finalizable {
 /**
  * Attaches a finalizer to an object. `data` is a slot's word: what it refers to is kept alive until
  * the finalizer has been handed out, so an object that `data` leads to never becomes unreachable.
- * Errors: no object of this heap, or a priority out of range (TSR_INVALID_ARGUMENT), no memory, which is reserved here
- * and not in a collection, or too many: a million, or one for each 256 bytes of the heap's maximum, may be attached or
- * ready at a time (TSR_OUT_OF_MEMORY), native code (TSR_BUSY).
+ * Errors: no object of this heap, or a priority out of range (TSR_INVALID_ARGUMENT), no memory within the heap's
+ * maximum, which is reserved here and not in a collection (TSR_OUT_OF_MEMORY), native code (TSR_BUSY).
  * Thread: the mutator's own, in managed code. Never collects.
  */
 TSR_API tsr_status tsr_finalizer_attach(tsr_mutator *mutator, tsr_ref object, uint64_t data,
