@@ -3,12 +3,14 @@
  * The heaps hold the same number of bytes in the same order of memory: keys, and as many holders
  * that refer to them, in a table. In a control all slots are strong; in the others the holders are weak
  * objects, ephemerons of keys that are alive by themselves, or ephemerons that make one chain, of
- * which only the first key is alive by itself; or every key has a finalizer. The holders' keys lie in
- * a random order, or in that of the holders. Measured is the one collection of each heap, its pause
- * as a whole.
+ * which only the first key is alive by itself; or the holders make a plain list, in the order of that chain; or every
+ * key has a finalizer, and lives; or every holder has one, and
+ * nothing else keeps it or its key. The holders' keys lie in a random order, or in that of the holders. Measured is
+ * the one collection of each heap, its pause as a whole.
  *
- * Two programs allocate objects that die at once: one drops them, the other attaches a finalizer to each,
- * and takes it from the queue after the collection. Measured is all of it.
+ * Four programs allocate objects that die; two attach a finalizer to each, and take it from the queue after the
+ * collection. The objects die at once, or they are kept in a table, live through a collection, and die then.
+ * Measured is all of it.
  *
  * Each collection is checked: everything that is alive has survived, and each finalizer was ready.
  */
@@ -24,11 +26,16 @@ enum way {
   WEAK,
   EPHEMERONS,
   CHAIN,
+  LIST,
   ORDERED,
   ORDERED_CHAIN,
+  ORDERED_LIST,
   ATTACHED,
+  REVIVED,
   DROPPED,
   FINALIZED,
+  KEPT,
+  KEPT_FINALIZED,
   WAYS
 };
 
@@ -39,11 +46,16 @@ static const struct {
                 [WEAK] = {"weak", STRONG},
                 [EPHEMERONS] = {"ephemerons", STRONG},
                 [CHAIN] = {"chain", STRONG},
+                [LIST] = {"list", STRONG},
                 [ORDERED] = {"strong, in order", ORDERED},
                 [ORDERED_CHAIN] = {"chain, in order", ORDERED},
+                [ORDERED_LIST] = {"list, in order", ORDERED},
                 [ATTACHED] = {"finalizers", STRONG},
+                [REVIVED] = {"revived", STRONG},
                 [DROPPED] = {"dropped", DROPPED},
-                [FINALIZED] = {"finalized", DROPPED}};
+                [FINALIZED] = {"finalized", DROPPED},
+                [KEPT] = {"kept first", KEPT},
+                [KEPT_FINALIZED] = {"kept, finalized", KEPT}};
 
 struct settings {
   const char *plan;
@@ -86,7 +98,8 @@ static const tsr_layout layouts[LAYOUTS] = {
 struct world {
   const struct settings *settings;
   const char *plan;
-  uint32_t *order; /* of the chain: a permutation */
+  uint32_t *order;     /* of keys: a permutation */
+  uint32_t *holder_of; /* its inverse */
   double *cpu_ns;
 
   tsr_heap *heap;
@@ -149,9 +162,12 @@ static void world_close(const struct world *world) {
 
 static bool world_collect(const struct world *world) {
   tsr_error error;
-  return (tsr_collection_enable(world->heap, &error) == TSR_OK &&
-          tsr_collect(world->mutator, &error) == TSR_OK) ||
-         complain(error.message);
+  if (tsr_collection_enable(world->heap, &error) != TSR_OK ||
+      tsr_collect(world->mutator, &error) != TSR_OK) {
+    return complain(error.message);
+  }
+  tsr_collection_disable(world->heap);
+  return true;
 }
 
 static void *allocate(const struct world *world, size_t bytes, unsigned layout) {
@@ -181,15 +197,22 @@ static void store(const struct world *world, void *object, tsr_slot *slot, const
 
 /* The key of the i-th holder. */
 static uint32_t key_of(const struct world *world, enum way way, uint32_t i) {
-  return way == ORDERED || way == ORDERED_CHAIN ? i : world->order[i];
+  bool ordered = way == ORDERED || way == ORDERED_CHAIN || way == ORDERED_LIST;
+  return ordered ? i : world->order[i];
+}
+
+/* The holder of the i-th key. */
+static uint32_t holder_of(const struct world *world, enum way way, uint32_t i) {
+  return way == ORDERED_LIST ? i : world->holder_of[i];
 }
 
 /* Keys in a table, and holders in another; no collection comes before all is built. */
 static bool build_holders(struct world *world, enum way way) {
   static const unsigned kinds[] = {
-      [STRONG] = STRONG_LAYOUT,   [WEAK] = WEAK_LAYOUT,      [EPHEMERONS] = EPHEMERON_LAYOUT,
-      [CHAIN] = EPHEMERON_LAYOUT, [ORDERED] = STRONG_LAYOUT, [ORDERED_CHAIN] = EPHEMERON_LAYOUT,
-      [ATTACHED] = STRONG_LAYOUT};
+      [LIST] = STRONG_LAYOUT,    [ORDERED_LIST] = STRONG_LAYOUT,     [STRONG] = STRONG_LAYOUT,
+      [WEAK] = WEAK_LAYOUT,      [EPHEMERONS] = EPHEMERON_LAYOUT,    [CHAIN] = EPHEMERON_LAYOUT,
+      [ORDERED] = STRONG_LAYOUT, [ORDERED_CHAIN] = EPHEMERON_LAYOUT, [ATTACHED] = STRONG_LAYOUT,
+      [REVIVED] = STRONG_LAYOUT};
   uint32_t count = world->settings->objects;
   struct table *keys = allocate_table(world);
   struct table *holders = allocate_table(world);
@@ -208,8 +231,11 @@ static bool build_holders(struct world *world, enum way way) {
     struct holder *holder = (struct holder *)(uintptr_t)holders->slots[i].word;
     uint32_t number = key_of(world, way, i);
     store(world, holder, &holder->pair.key, (void *)(uintptr_t)keys->slots[number].word);
-    store(world, holder, &holder->pair.value,
-          (void *)(uintptr_t)keys->slots[(number + 1) % count].word);
+    uint32_t next = (number + 1) % count;
+    bool list = way == LIST || way == ORDERED_LIST;
+    const tsr_slot *value =
+        list ? &holders->slots[holder_of(world, way, next)] : &keys->slots[next];
+    store(world, holder, &holder->pair.value, (void *)(uintptr_t)value->word);
   }
   if (way == CHAIN || way == ORDERED_CHAIN)
     tsr_fill_slots(world->mutator, (tsr_ref)keys, keys->slots + 1, count - 1, 0);
@@ -218,16 +244,56 @@ static bool build_holders(struct world *world, enum way way) {
   return true;
 }
 
-/* Every key gets a finalizer, and lives on. */
-static bool attach_to_keys(const struct world *world) {
-  const struct table *keys = (const struct table *)(uintptr_t)world->roots[1].word;
+/* Everything in a table gets a finalizer. */
+static bool attach_to_all(const struct world *world, const tsr_slot *root) {
+  const struct table *table = (const struct table *)(uintptr_t)root->word;
   for (uint32_t i = 0; i < world->settings->objects; i++) {
-    tsr_ref key = (tsr_ref)(uintptr_t)keys->slots[i].word;
-    if (tsr_finalizer_attach(world->mutator, key, 0, 0, NULL) != TSR_OK) {
+    tsr_ref object = (tsr_ref)(uintptr_t)table->slots[i].word;
+    if (tsr_finalizer_attach(world->mutator, object, 0, 0, NULL) != TSR_OK) {
       return complain("out of memory for finalizers");
     }
   }
   return true;
+}
+
+/* Nothing refers to keys and holders any more but finalizers, those of the holders. */
+static bool leave_to_finalizers(struct world *world) {
+  if (!attach_to_all(world, &world->roots[0])) return false;
+  for (unsigned i = 0; i < 2; i++) {
+    struct table *table = (struct table *)(uintptr_t)world->roots[i].word;
+    tsr_fill_slots(world->mutator, (tsr_ref)table, table->slots, world->settings->objects, 0);
+  }
+  return true;
+}
+
+/* Puts the holders back into their table. */
+static bool take_holders(const struct world *world) {
+  struct table *holders = (struct table *)(uintptr_t)world->roots[0].word;
+  tsr_finalizable ready;
+  for (uint32_t i = 0; i < world->settings->objects; i++) {
+    if (!tsr_finalizer_next(world->mutator, &ready)) return complain("a finalizer was not ready");
+    store(world, holders, &holders->slots[i], ready.object);
+  }
+  return true;
+}
+
+/* Only the list's first holder is in the table. */
+static void leave_to_list(const struct world *world, enum way way) {
+  struct table *holders = (struct table *)(uintptr_t)world->roots[0].word;
+  uint32_t first = holder_of(world, way, 0), rest = world->settings->objects - first - 1;
+  tsr_fill_slots(world->mutator, (tsr_ref)holders, holders->slots, first, 0);
+  tsr_fill_slots(world->mutator, (tsr_ref)holders, holders->slots + first + 1, rest, 0);
+}
+
+/* Puts the holders back into their table. */
+static void take_list(const struct world *world, enum way way) {
+  struct table *holders = (struct table *)(uintptr_t)world->roots[0].word;
+  for (uint32_t i = 0; i + 1 < world->settings->objects; i++) {
+    const struct holder *holder =
+        (const struct holder *)(uintptr_t)holders->slots[holder_of(world, way, i)].word;
+    store(world, holders, &holders->slots[holder_of(world, way, i + 1)],
+          (void *)(uintptr_t)holder->pair.value.word);
+  }
 }
 
 /* Whether all holders have their keys. */
@@ -245,12 +311,18 @@ static bool check_holders(const struct world *world, enum way way) {
 
 static bool run_holders(struct world *world, enum way way, double *cpu_ns) {
   tsr_error error;
-  if (!build_holders(world, way) || (way == ATTACHED && !attach_to_keys(world))) return false;
+  if (!build_holders(world, way)) return false;
+  if (way == ATTACHED && !attach_to_all(world, &world->roots[1])) return false;
+  if (way == REVIVED && !leave_to_finalizers(world)) return false;
+  bool list = way == LIST || way == ORDERED_LIST;
+  if (list) leave_to_list(world, way);
   if (tsr_root_add(world->heap, world->roots, 2, TSR_ROOT_PRECISE, "tables", &error) != TSR_OK) {
     return complain(error.message);
   }
   if (!world_collect(world)) return false;
   *cpu_ns = (double)world->last.pause_cpu_ns;
+  if (way == REVIVED && !take_holders(world)) return false;
+  if (list) take_list(world, way);
   return check_holders(world, way);
 }
 
@@ -268,19 +340,36 @@ static bool drain(const struct world *world, uint32_t wanted) {
   return count == wanted || complain("a finalizer was not ready");
 }
 
-static bool run_dying(const struct world *world, bool finalized, double *cpu_ns) {
-  double start_ns = bench_cpu_ns();
-  uint32_t count = world->settings->objects;
-  for (uint32_t i = 0; i < count; i++) {
+/* The objects, in a table if they are kept. */
+static bool build_dying(struct world *world, bool finalized, struct table *kept) {
+  for (uint32_t i = 0; i < world->settings->objects; i++) {
     struct key *key = allocate(world, sizeof *key, KEY_LAYOUT);
     if (key == NULL) return complain("out of memory");
     key->number = i;
+    if (kept != NULL) store(world, kept, &kept->slots[i], key);
     if (finalized &&
         tsr_finalizer_attach(world->mutator, (tsr_ref)(void *)key, 0, 0, NULL) != TSR_OK) {
       return complain("out of memory for finalizers");
     }
   }
-  if (!world_collect(world) || !drain(world, finalized ? count : 0)) return false;
+  return true;
+}
+
+static bool run_dying(struct world *world, bool finalized, bool keeps, double *cpu_ns) {
+  tsr_error error;
+  if (keeps &&
+      tsr_root_add(world->heap, world->roots, 1, TSR_ROOT_PRECISE, "table", &error) != TSR_OK) {
+    return complain(error.message);
+  }
+  double start_ns = bench_cpu_ns();
+  struct table *kept = keeps ? allocate_table(world) : NULL;
+  if (keeps && kept == NULL) return complain("out of memory");
+  if (!build_dying(world, finalized, kept)) return false;
+  world->roots[0].word = (uintptr_t)kept;
+  if (keeps && (!world_collect(world) || !drain(world, 0))) return false;
+  world->roots[0].word = 0;
+  if (!world_collect(world) || !drain(world, finalized ? world->settings->objects : 0))
+    return false;
   *cpu_ns = bench_cpu_ns() - start_ns;
   return true;
 }
@@ -293,12 +382,15 @@ static bool run_way(void *context, unsigned round, size_t index) {
   double *cpu_ns = &world->cpu_ns[index * world->settings->rounds + round];
   bool ok = world_open(world);
   if (ok && way < DROPPED) ok = run_holders(world, way, cpu_ns);
-  if (ok && way >= DROPPED) ok = run_dying(world, way == FINALIZED, cpu_ns);
+  if (ok && way >= DROPPED) {
+    bool finalized = way == FINALIZED || way == KEPT_FINALIZED;
+    ok = run_dying(world, finalized, way >= KEPT, cpu_ns);
+  }
   world_close(world);
   return ok;
 }
 
-static void shuffle(uint32_t *order, uint32_t count) {
+static void shuffle(uint32_t *order, uint32_t *inverse, uint32_t count) {
   uint64_t state = 3;
   for (uint32_t i = 0; i < count; i++)
     order[i] = i;
@@ -308,6 +400,8 @@ static void shuffle(uint32_t *order, uint32_t count) {
     order[i] = order[k];
     order[k] = swapped;
   }
+  for (uint32_t i = 0; i < count; i++)
+    inverse[order[i]] = i;
 }
 
 /* ---- reporting ------------------------------------------------------------------------------- */
@@ -318,12 +412,13 @@ static void print_heading(const struct settings *settings) {
            settings->rounds, settings->objects, settings->threads);
     return;
   }
-  printf("CPU time per object; %u objects, %u rounds in turns, %u collecting threads; medians\n"
-         "x control: against \"strong\", a collection of as many bytes in the same order, and "
-         "\"dropped\"\n"
-         "  %-12s %-17s %8s %8s %8s %9s\n",
-         settings->objects, settings->rounds, settings->threads, "plan", "", "ns", "min", "max",
-         "x control");
+  printf(
+      "CPU time per object; %u objects, %u rounds in turns, %u collecting threads; medians\n"
+      "x control: against \"strong\", a collection of as many bytes in the same order, and against "
+      "the same program without finalizers\n"
+      "  %-12s %-17s %8s %8s %8s %9s\n",
+      settings->objects, settings->rounds, settings->threads, "plan", "", "ns", "min", "max",
+      "x control");
 }
 
 static void report_way(const struct world *world, enum way way, double *scratch, bool first) {
@@ -366,10 +461,12 @@ static bool run_plan(void *context, const char *plan) {
   if (run->first) print_heading(settings);
   struct world world = {.settings = settings, .plan = plan};
   world.order = calloc(settings->objects, sizeof *world.order);
+  world.holder_of = calloc(settings->objects, sizeof *world.holder_of);
   world.cpu_ns = calloc((size_t)WAYS * settings->rounds, sizeof *world.cpu_ns);
   double *scratch = calloc(settings->rounds, sizeof *scratch);
-  bool ok = world.order != NULL && world.cpu_ns != NULL && scratch != NULL;
-  if (ok) shuffle(world.order, settings->objects);
+  bool ok =
+      world.order != NULL && world.holder_of != NULL && world.cpu_ns != NULL && scratch != NULL;
+  if (ok) shuffle(world.order, world.holder_of, settings->objects);
   ok = ok ? bench_rounds(settings->rounds, WAYS, run_way, &world) : complain("out of memory");
   for (enum way way = 0; ok && way < WAYS; way++) {
     report_way(&world, way, scratch, run->first);
@@ -377,6 +474,7 @@ static bool run_plan(void *context, const char *plan) {
   }
   free(scratch);
   free(world.cpu_ns);
+  free(world.holder_of);
   free(world.order);
   return ok;
 }
