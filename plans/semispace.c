@@ -43,6 +43,7 @@ OS_NEVER_INLINE bool semispace_visit_key(struct worker *worker, tsr_ref object, 
                                          bool shared, tsr_ref *result) {
   const tsr_heap *heap = worker->heap;
   tsr_ref home = displaced_home(displaced);
+  OS_FETCH(displaced_head(displaced)); /* which may begin in the line before */
   uint64_t header = header_load_shared(home);
   *result = object;
   if (header_stays(header)) return true;
