@@ -7,18 +7,12 @@
 #include "core/heap/heap.h"
 #include "core/object/header.h"
 #include "core/os/error.h"
-#include "core/space/seal.h"
 
 static void barrier_none_slow(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot, uint64_t word) {
   (void)slot;
   (void)word;
   tsr_error error;
-  if (seal_is_closed(mutator->heap, object)) {
-    seal_note_refused(mutator->heap, object);
-    error_set(&error, TSR_BUSY, "a store into the object at %p, which is sealed", (void *)object);
-    heap_report(mutator->heap, mutator, &error);
-    return;
-  }
+  if (barrier_refuses(mutator, object)) return;
   if (heap_watches(mutator->heap, object)) {
     os_atomic_byte_change((unsigned char *)object + TSR_GC_BYTE_OFFSET, 0, GC_ARMED);
     return;

@@ -11,7 +11,8 @@
 #define PLANS(X)                                                                                   \
   X(nogc)                                                                                          \
   X(semispace)                                                                                     \
-  X(markcompact)
+  X(markcompact)                                                                                   \
+  X(quadcolor)
 
 #define PLAN_DECLARE(name) extern const struct plan plan_##name;
 PLANS(PLAN_DECLARE)

@@ -12,9 +12,30 @@ static const bump_buffer no_buffer = {0, 0};
 
 /* ---- slots ------------------------------------------------------------------------------------- */
 
-/* Where default placement bumps; NULL: the copy space. */
-static arena *bump_default_arena(const tsr_heap *heap) {
-  return heap->plan->movable_arena ? &heap->spaces->arenas[ARENA_MOVABLE] : NULL;
+/* A pair from which default placement is served. */
+static bump_slot bump_default_slot(const tsr_heap *heap, tsr_bump_pointer *pair) {
+  bool movable = heap->plan->movable_arena;
+  return (bump_slot){.pair = pair,
+                     .arena = movable ? &heap->spaces->arenas[ARENA_MOVABLE] : NULL,
+                     .copies = !movable};
+}
+
+/* Where objects are old from the beginning that find no room among the young. */
+static arena *bump_old_arena(const tsr_heap *heap) {
+  return &heap->spaces->arenas[ARENA_NON_MOVING];
+}
+
+/* Whether default placement is served from there: when the last collection has left no room for a single block of
+   the young, nor could the heap grow [design: born-old]. A pair that the VM itself sees to is told from a stale one by its space. */
+static bool bump_is_born_old(const tsr_mutator *mutator, const bump_slot *slot) {
+  tsr_heap *heap = mutator->heap;
+  return heap->plan->generational && slot != &mutator->private_part->foreign &&
+         copy_space_blocks(&heap->spaces->copy) <= os_atomic_load(&heap->young_blocks) &&
+         !heap_could_admit(heap, 1, 0);
+}
+
+static bool bump_is_copied(const tsr_heap *heap, bump_buffer buffer) {
+  return !block_space_stays(block_map_space_of(&heap->blocks, buffer.start));
 }
 
 void bump_open(tsr_mutator *mutator) {
@@ -22,7 +43,7 @@ void bump_open(tsr_mutator *mutator) {
   bump_slot *pairs = mutator->private_part->pairs;
   for (size_t i = 0; i < TSR_BUMP_POINTERS; i++)
     pairs[i] = (bump_slot){.pair = &mutator->bump[i]};
-  pairs[TSR_DEFAULT].arena = bump_default_arena(mutator->heap);
+  pairs[TSR_DEFAULT] = bump_default_slot(mutator->heap, pairs[TSR_DEFAULT].pair);
   pairs[TSR_IMMORTAL].arena = &arenas[ARENA_IMMORTAL];
   pairs[TSR_NON_MOVING].arena = &arenas[ARENA_NON_MOVING];
 }
@@ -59,7 +80,7 @@ bump_slot *bump_slot_of(tsr_mutator *mutator, tsr_bump_pointer *pair) {
   for (uint32_t i = 0; i < bump_slots(own); i++) {
     if (bump_slot_at(own, i)->pair == pair) return bump_slot_at(own, i);
   }
-  own->foreign = (bump_slot){.pair = pair, .arena = bump_default_arena(mutator->heap)};
+  own->foreign = bump_default_slot(mutator->heap, pair);
   return &own->foreign;
 }
 
@@ -156,10 +177,13 @@ static size_t bump_buffer_bytes(const tsr_heap *heap) {
 bool bump_take_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least, size_t preferred,
                       memory_allowance allowance, bump_buffer *taken) {
   tsr_heap *heap = mutator->heap;
-  bool found = slot->arena == NULL
-                   ? bump_blocks_take(&heap->spaces->copy.to, least, preferred, allowance, taken)
-                   : arena_take(slot->arena, least, preferred, allowance, taken);
-  if (!found) return false;
+  arena *a = slot->arena;
+  if (slot->copies) {
+    bool found = bump_blocks_take(&heap->spaces->copy.to, least, preferred, allowance, taken);
+    if (!found && !bump_is_born_old(mutator, slot)) return false;
+    a = found ? NULL : bump_old_arena(heap);
+  }
+  if (a != NULL && !arena_take(a, least, preferred, allowance, taken)) return false;
   mutator->private_part->stress_bytes += taken->end - taken->start;
   return true;
 }
@@ -173,10 +197,10 @@ bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
 
 void bump_give_back(tsr_mutator *mutator, const bump_slot *slot, bump_buffer taken) {
   os_atomic_add_full(&mutator->heap->bytes_allocated, taken.start - taken.end);
-  if (slot->arena == NULL) {
+  if (slot->copies && bump_is_copied(mutator->heap, taken)) {
     bump_blocks_give_back(&mutator->heap->spaces->copy.to, taken);
   } else {
-    arena_trim(slot->arena, &taken, taken.start);
+    arena_trim(slot->copies ? bump_old_arena(mutator->heap) : slot->arena, &taken, taken.start);
   }
 }
 
@@ -218,6 +242,9 @@ uintptr_t bump_install(tsr_mutator *mutator, bump_slot *slot, bump_buffer taken,
   tsr_heap *heap = mutator->heap;
   bump_check_walkable(heap, bump_retire(heap, slot));
   slot->buffer = taken;
+  if (slot->copies) {
+    slot->arena = bump_is_copied(heap, taken) ? NULL : bump_old_arena(heap);
+  }
   /* A slide finds objects by their marks, so the many that die there are never looked at. */
   if (slot->arena != NULL && slot->arena->id == ARENA_MOVABLE) arena_abandon(slot->arena, taken);
   *slot->pair = (tsr_bump_pointer){.cursor = taken.start, .limit = taken.end};
@@ -328,8 +355,7 @@ tsr_status bump_register(tsr_mutator *mutator, tsr_bump_pointer *pair, tsr_error
   if (!bump_make_room(mutator->heap, own)) {
     return error_set(error, TSR_OUT_OF_MEMORY, "no memory to register another bump pair");
   }
-  own->cached[own->cached_count++] =
-      (bump_slot){.pair = pair, .arena = bump_default_arena(mutator->heap)};
+  own->cached[own->cached_count++] = bump_default_slot(mutator->heap, pair);
   *pair = (tsr_bump_pointer){0, 0};
   return TSR_OK;
 }

@@ -31,7 +31,8 @@ typedef struct local_scopes {
 /* A bump pair, and what the library knows of the buffer that it stands for. */
 typedef struct bump_slot {
   tsr_bump_pointer *pair;
-  arena *arena;           /* NULL: the copy space */
+  arena *arena;           /* that its buffer is of; NULL: the copy space */
+  bool copies;            /* it is served from the copy space where that has room */
   bump_buffer buffer;     /* handed out last, and not retired; empty: none */
   tsr_bump_pointer aside; /* what the pair holds, while a no-allocation section is open */
 } bump_slot;

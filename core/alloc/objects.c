@@ -151,5 +151,6 @@ tsr_status object_unseal(tsr_mutator *mutator, tsr_ref object, tsr_error *error)
                      (void *)object);
   }
   os_atomic_byte_change(object_gc_byte(object), 0, GC_ARMED);
+  heap_note_born(heap, block_map_index(&heap->blocks, (uintptr_t)object)); /* no store is told of */
   return TSR_OK;
 }

@@ -46,7 +46,7 @@ bool reservation_next(tsr_mutator *mutator, const bump_slot *slot, const allocat
                       bump_buffer *taken) {
   struct tsr_mutator_private *own = mutator->private_part;
   if (allocation_placement(a) != TSR_DEFAULT || !allocation_is_bumped(a)) return false;
-  TSR_CHECK(slot->arena == own->pairs[TSR_DEFAULT].arena,
+  TSR_CHECK(slot->copies == own->pairs[TSR_DEFAULT].copies,
             "default placement has one arena, or the copy space");
   (void)slot;
   own->reserves = own->reserved_count > 0;

@@ -204,7 +204,7 @@ static void allocate_collect_due(tsr_mutator *mutator) {
   const char *cause = NULL;
   if (memory_requests_want_collection(heap)) cause = "memory request";
   if (heap_external_is_due(heap)) cause = COLLECTION_EXTERNAL;
-  if (stress_is_due(mutator)) cause = "stress";
+  if (stress_is_due(mutator)) cause = COLLECTION_STRESS;
   if (cause == NULL || !heap->plan->collects) return;
   mutator->private_part->stress_bytes = 0;
   (void)collection_run(mutator, cause, NULL, NULL);

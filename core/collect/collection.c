@@ -109,7 +109,7 @@ void world_yield(tsr_mutator *self) {
   struct collector *collector = self->heap->collector;
   os_mutex_lock(&collector->lock);
   collector->in_progress = false;
-  collector->finished = collector->started;
+  if (!self->heap->minor) collector->finished = collector->started;
   os_mutex_unlock(&collector->lock);
   safepoint_resume_all(self->heap, self);
   os_mutex_lock(&collector->lock);
@@ -217,7 +217,7 @@ static void collection_trace(tsr_heap *heap, tsr_collection *record) {
   collection_keep(heap, collection_reach, &team->first);
   tsr_visitor visitor = {.visit = collection_trace_slots, .context = &team->first};
   collection_visit_roots(heap, &visitor);
-  worker_reach_immortal(&team->first);
+  if (!heap->minor) worker_reach_immortal(&team->first);
   heap->phase = "trace";
   team_trace(team);
   heap->phase = "weak references";
@@ -319,7 +319,7 @@ static void collection_resize(const collection_run_state *run) {
                         .for_external = strcmp(cause, COLLECTION_EXTERNAL) == 0,
                         .begin_ns = run->begin_ns,
                         .apart_ns = run->apart_ns};
-  heap_resize(heap, &pause);
+  if (!heap->minor) heap_resize(heap, &pause);
 }
 
 /* The work of a collection, world stopped, on the collector's stack. */
@@ -329,6 +329,9 @@ static void collection_carry_out(void *context) {
   struct collector *collector = heap->collector;
   tsr_collection *record = &run->record;
   uint64_t begin_cpu_ns = os_thread_cpu_ns();
+  const struct plan *plan = heap->plan;
+  heap->minor = plan->is_minor != NULL && plan->is_minor(heap, record->cause);
+  record->minor = heap->minor;
   record->before_bytes = collection_used_bytes(heap);
   collection_revoke_pairs(heap);
   uint64_t apart_from_ns = os_clock_ns();
@@ -336,13 +339,13 @@ static void collection_carry_out(void *context) {
   run->apart_ns = os_clock_ns() - apart_from_ns;
   collection_check_revoked(collector);
   collection_measure(heap, record);
-  spaces_return_memory(heap, collection_is_idle(heap, record));
+  if (!heap->minor) spaces_return_memory(heap, collection_is_idle(heap, record));
   collection_resize(run);
   team_disperse(heap->team);
   collection_check(heap, "after the collection");
 
   record->number = collector->started;
-  record->plan = heap->plan->name;
+  record->plan = plan->name;
   record->after_bytes = collection_used_bytes(heap);
   record->committed_bytes = os_atomic_load(&heap->account.total.bytes);
   record->workers = heap->team->active;
@@ -392,7 +395,7 @@ tsr_status collection_enable(tsr_heap *heap, tsr_error *error) {
   return error_set(error, TSR_BUSY, "tsr_collection_enable: collection is not disabled");
 }
 
-/* Whether a collection has ended that began after `seen` had. */
+/* Whether a collection of everything has ended that began after `seen` had. */
 static bool collection_came_after(struct collector *collector, uint64_t seen) {
   os_mutex_lock(&collector->lock);
   bool came = collector->finished > seen;
@@ -407,7 +410,7 @@ static uint64_t collections_started(struct collector *collector) {
   return started;
 }
 
-/* For `function`: collects by itself, or waits for a collection that began after the call where there is nothing to do
+/* For `function`: collects by itself, or waits for a collection of everything that began after the call where there is nothing to do
    before the resume. */
 static tsr_status collection_make(tsr_mutator *self, const char *function, const char *cause,
                                   void (*before_resume)(void *context), void *context,

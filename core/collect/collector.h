@@ -25,8 +25,9 @@ struct collector {
                        one, nobody binds */
   uint32_t binders; /* threads that wait to bind; who would claim the world lets them go first */
   uint32_t disabled;
-  uint64_t serial;            /* of the newest claim */
-  uint64_t started, finished; /* collections */
+  uint64_t serial;   /* of the newest claim */
+  uint64_t started;  /* collections */
+  uint64_t finished; /* of them, up to the last of everything that has ended */
 
   os_stack stack; /* what the collecting thread runs on meanwhile */
   memory_mapping stack_mapping;
@@ -38,6 +39,7 @@ struct collector {
 #define COLLECTION_EMERGENCY  "emergency"
 #define COLLECTION_EXTERNAL   "external"
 #define COLLECTION_REQUEST    "request"
+#define COLLECTION_STRESS     "stress"
 
 /* Builds heap->collector. */
 tsr_status collector_open(tsr_heap *heap, tsr_error *error);

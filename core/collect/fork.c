@@ -16,6 +16,7 @@
 #include "core/trace/finalizers.h"
 #include "core/trace/identities.h"
 #include "core/trace/pins.h"
+#include "core/trace/remembered.h"
 #include "core/trace/weak_tables.h"
 
 static void fork_locks(tsr_heap *heap, os_fork_stage stage) {
@@ -29,6 +30,7 @@ static void fork_locks(tsr_heap *heap, os_fork_stage stage) {
   identities_fork(heap, stage);
   finalizers_fork(heap, stage);
   weak_tables_fork(heap, stage);
+  remembered_fork(heap, stage);
   team_fork(heap, stage);
   layout_table_fork(heap, stage);
   spaces_fork(heap, stage);

@@ -60,9 +60,14 @@ typedef struct block {
                            block the object begins */
   uint32_t next;       /* next block of its space's list, or BLOCK_NONE */
   uint32_t run_blocks; /* length of the run that the block was handed out in */
-  uint16_t freed_at;   /* free: low bits of the collection count when it was freed */
-  uint8_t flags;       /* enum block_flag. Owned by the space while in use, by the map while free */
-  uint8_t arena;       /* arena: which one has it */
+  union {
+    uint16_t freed_at; /* free: low bits of the collection count when it was freed */
+    uint8_t
+        remembered; /* arena, large, with a young generation: objects here may refer to it, and not all that do
+                           are in the log (core/trace/remembered.h). Set by any thread, cleared in a pause */
+  };
+  uint8_t flags; /* enum block_flag. Owned by the space while in use, by the map while free */
+  uint8_t arena; /* arena: which one has it */
 
   uint32_t run_next, run_previous; /* arena: neighbours in the list of its class of free runs */
   uint16_t longest_run;            /* arena: its longest free run, in granules */

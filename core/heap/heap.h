@@ -49,7 +49,11 @@ struct tsr_heap {
   os_atomic_word bound_mutators;  /* written under the collector's lock; sizes buffers */
   size_t
       hash_word_bytes; /* what an object grows by when its identity hash is appended; 0: none is. Fixed */
-  bool emergency;    /* this collection is the last before an allocation fails; as the next */
+  os_atomic_word
+      young_blocks; /* with a young generation: how many blocks it had after the last collection; set in
+                                  a pause */
+  bool minor;     /* this collection is of the young generation alone; by the collecting thread */
+  bool emergency; /* this collection is the last before an allocation fails; as the next */
   bool opened_seals; /* some sealed page is open; by the collecting thread in a pause */
   const char *phase; /* of the collection, for messages; written by the collecting thread */
 
@@ -61,6 +65,7 @@ struct tsr_heap {
   struct identities *identities;   /* core/trace; NULL: no object's hash is kept in a table */
   struct finalizers *finalizers;   /* core/trace */
   struct weak_tables *weak_tables; /* core/trace */
+  struct remembered *remembered;   /* core/trace; NULL: there is one generation */
   struct team *team;               /* core/trace */
   struct collector *collector;     /* core/collect */
   struct low_memory *low_memory;   /* core/collect */
@@ -83,6 +88,11 @@ tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error);
  */
 uint32_t heap_acquire_staying(tsr_heap *heap, uint32_t count, enum block_space space,
                               memory_allowance allowance);
+
+/* Something comes to lie in a block behind which no write barrier stands yet. Any thread. */
+static inline void heap_note_born(tsr_heap *heap, uint32_t index) {
+  if (heap->plan->generational) os_atomic8_set(&block_map_at(&heap->blocks, index)->remembered);
+}
 
 /* Takes and lets go the locks of this room around fork(). */
 void heap_fork(tsr_heap *heap, os_fork_stage stage);

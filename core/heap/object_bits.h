@@ -61,6 +61,10 @@ static inline bool object_bit_get(const uint64_t *bitmap, size_t index) {
   return ((bitmap[index / 64] >> (index % 64)) & 1) != 0;
 }
 
+static inline bool object_bit_get_shared(const uint64_t *bitmap, size_t index) {
+  return ((os_atomic64_load_acquire(&bitmap[index / 64]) >> (index % 64)) & 1) != 0;
+}
+
 static inline void object_bit_set(uint64_t *bitmap, size_t index) {
   bitmap[index / 64] |= (uint64_t)1 << (index % 64);
 }
@@ -82,6 +86,15 @@ OS_ALWAYS_INLINE bool object_bit_set_first(uint64_t *bitmap, size_t index, bool 
     if ((old & bit) != 0) return false;
   } while (!os_atomic64_compare_exchange_full(word, old, old | bit));
   return true;
+}
+
+/* Changes a bit while other threads change bits of the same word. */
+static inline void object_bit_change_shared(uint64_t *bitmap, size_t index, bool set) {
+  uint64_t *word = &bitmap[index / 64];
+  uint64_t bit = (uint64_t)1 << (index % 64), old;
+  do {
+    old = os_atomic64_load_acquire(word);
+  } while (!os_atomic64_compare_exchange_full(word, old, set ? old | bit : old & ~bit));
 }
 
 static inline void object_bit_clear(uint64_t *bitmap, size_t index) {

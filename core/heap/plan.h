@@ -28,12 +28,19 @@ struct plan {
   bool collects;
   bool moves_objects;
   bool movable_arena;    /* default placement bumps in the movable arena, else in the copy space */
+  bool generational;     /* the copy space is a young generation; the barrier arms what is older */
   uint32_t least_blocks; /* without which not even one object can be handled */
   const struct barrier *barrier;
 
   /* Blocks that the heap may come to hold, at its worst moment, once this many more are handed out: for
      default placement, and for objects that stay where they are. */
   size_t (*footprint_blocks)(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
+
+  /* NULL, or: whether so many more blocks of default placement fit without a collection, however large the heap
+     may be. */
+  bool (*has_room)(const tsr_heap *heap, size_t default_blocks);
+  /* NULL, or: whether a collection for this cause is of the young generation alone. World stopped. */
+  bool (*is_minor)(const tsr_heap *heap, const char *cause);
 
   /* The phases of a collection, world stopped; NULL where the plan never collects. All but the trace are the
      collecting thread's. */

@@ -251,6 +251,10 @@ bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t stayin
   return heap_fits(heap, heap->account.limit_bytes, default_blocks, staying_blocks);
 }
 
+bool heap_fits_now(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
+  return heap_fits(heap, os_atomic_load(&heap->limit_bytes), default_blocks, staying_blocks);
+}
+
 static size_t heap_needed_bytes(const tsr_heap *heap, size_t default_blocks,
                                 size_t staying_blocks) {
   return heap->plan->footprint_blocks(heap, default_blocks, staying_blocks) * BLOCK_BYTES +
@@ -284,9 +288,11 @@ static bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t sta
 bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
                  memory_allowance allowance) {
   if (allowance == MEMORY_OVER_LIMIT) return true;
-  if (heap_fits(heap, os_atomic_load(&heap->limit_bytes), default_blocks, staying_blocks)) {
-    return true;
+  bool (*has_room)(const tsr_heap *, size_t) = heap->plan->has_room;
+  if (allowance == MEMORY_WITHIN_SIZE && has_room != NULL && !has_room(heap, default_blocks)) {
+    return false;
   }
+  if (heap_fits_now(heap, default_blocks, staying_blocks)) return true;
   return allowance == MEMORY_WITHIN_LIMIT &&
          heap_grow_to_admit(heap, default_blocks, staying_blocks);
 }

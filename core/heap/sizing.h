@@ -167,6 +167,8 @@ tsr_status sizing_open(tsr_heap *heap, tsr_error *error);
    the allowance is more than its size. */
 bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
                  memory_allowance allowance);
+/* Whether that many fit into a heap of the size that it has now. */
+bool heap_fits_now(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 /* Whether that many would fit into a heap grown to its maximum. */
 bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 

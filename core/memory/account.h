@@ -25,6 +25,7 @@
   X(MEMORY_PINS, "pins")                                                                           \
   X(MEMORY_IDENTITIES, "identity hashes")                                                          \
   X(MEMORY_FINALIZERS, "finalizers")                                                               \
+  X(MEMORY_REMEMBERED, "remembered set")                                                           \
   X(MEMORY_WEAK_TABLES, "weak tables")                                                             \
   X(MEMORY_DESTRUCTORS, "destructors")                                                             \
   X(MEMORY_RESERVE, "reserve")                                                                     \

@@ -114,18 +114,22 @@ static void report_log(void *context) {
   double uptime_s = (double)(os_clock_ns() - heap->report->opened_ns) * 1e-9;
   const char *name = heap->options.heap_name;
   fprintf(stderr,
-          "[%.3fs][info][gc] %s%sGC(%" PRIu64 ") Pause Full (%s) %s->%s(%s) %.3fms plan=%s "
+          "[%.3fs][info][gc] %s%sGC(%" PRIu64 ") Pause %s (%s) %s->%s(%s) %.3fms plan=%s "
           "workers=%" PRIu32 "\n",
-          uptime_s, name, *name == '\0' ? "" : " ", c->number, c->cause, before, after, committed,
-          (double)c->pause_ns * 1e-6, c->plan, c->workers);
+          uptime_s, name, *name == '\0' ? "" : " ", c->number, c->minor != 0 ? "Young" : "Full",
+          c->cause, before, after, committed, (double)c->pause_ns * 1e-6, c->plan, c->workers);
 }
 
 void report_collection(tsr_heap *heap, const tsr_collection *collection) {
   struct report *report = heap->report;
   os_mutex_lock(&report->lock);
-  report->major_collections++;
   report->workers = collection->workers;
-  report->live_bytes_after_last = collection->live_bytes;
+  if (collection->minor != 0) {
+    report->minor_collections++;
+  } else {
+    report->major_collections++;
+    report->live_bytes_after_last = collection->live_bytes;
+  }
   os_mutex_unlock(&report->lock);
 }
 

@@ -29,14 +29,19 @@ static block_bits bits_of(const arena *a, uint32_t index) {
   return (block_bits){object_bits_of(bits->starts, index), object_bits_of(bits->marks, index)};
 }
 
+/* One word of both bitmaps. Collecting threads that promote set bits meanwhile, of each object the start bit first. */
+static uint64_t bits_word(block_bits bits, uint32_t word) {
+  return os_atomic64_load_acquire(&bits.marks[word]) | os_atomic64_load_acquire(&bits.starts[word]);
+}
+
 /* The first position from `from` on with any of its bits set, or the block's end. */
 static uint32_t bits_next(block_bits bits, uint32_t from) {
   if (from >= BLOCK_GRANULES) return BLOCK_GRANULES;
   uint32_t word = from / 64;
-  uint64_t set = (bits.starts[word] | bits.marks[word]) & (UINT64_MAX << (from % 64));
+  uint64_t set = bits_word(bits, word) & (UINT64_MAX << (from % 64));
   while (set == 0) {
     if (++word == BLOCK_BIT_WORDS) return BLOCK_GRANULES;
-    set = bits.starts[word] | bits.marks[word];
+    set = bits_word(bits, word);
   }
   return word * 64 + (uint32_t)__builtin_ctzll(set);
 }
@@ -48,7 +53,7 @@ typedef struct free_run {
 /* The first free run from `from` on. */
 static bool bits_next_run(block_bits bits, uint32_t from, free_run *run) {
   for (uint32_t at = bits_next(bits, from); at < BLOCK_GRANULES; at = bits_next(bits, at + 1)) {
-    if (object_bit_get(bits.starts, at)) continue;
+    if (object_bit_get_shared(bits.starts, at)) continue;
     *run = (free_run){.first = at, .end = bits_next(bits, at + 1)};
     return true;
   }
@@ -184,11 +189,12 @@ static bool arena_cover(const arena *a, uint32_t index, memory_allowance allowan
          (a->id != ARENA_MOVABLE || compaction_cover(&heap->spaces->compaction, index, allowance));
 }
 
-/* A new block, one free run. Under the lock. */
-static uint32_t arena_grow(arena *a, memory_allowance allowance) {
+/* A new block, one free run; for copies of what a collection found, whatever the heap admits. Under the lock. */
+static uint32_t arena_grow(arena *a, memory_allowance allowance, bool for_copies) {
   tsr_heap *heap = a->heap;
   os_mutex_lock(&heap->admission);
-  uint32_t index = heap_acquire_staying(heap, 1, arena_space(a), allowance);
+  uint32_t index = for_copies ? block_map_acquire(&heap->blocks, 1, arena_space(a), allowance)
+                              : heap_acquire_staying(heap, 1, arena_space(a), allowance);
   if (index != BLOCK_NONE && !arena_cover(a, index, allowance)) {
     block_map_release(&heap->blocks, index, 1);
     index = BLOCK_NONE;
@@ -200,14 +206,16 @@ static uint32_t arena_grow(arena *a, memory_allowance allowance) {
 
 /* A block with a free run that is long enough: one with a run worth while, one with any, a new one, and
    only where there is none to be had, whatever a search without bound finds. Under the lock. */
-static uint32_t arena_find(arena *a, uint32_t granules, memory_allowance allowance) {
+static uint32_t arena_find(arena *a, uint32_t granules, memory_allowance allowance,
+                           bool for_copies) {
   uint32_t index =
       runs_find(a, granules < RUN_WORTHWHILE ? RUN_WORTHWHILE : granules, SEARCH_BOUND);
   if (index == BLOCK_NONE && granules < RUN_WORTHWHILE) {
     index = runs_find(a, granules, SEARCH_BOUND);
   }
-  if (index == BLOCK_NONE) index = arena_grow(a, allowance);
+  if (index == BLOCK_NONE) index = arena_grow(a, allowance, for_copies);
   if (index == BLOCK_NONE) index = runs_find(a, granules, UINT32_MAX);
+  if (index != BLOCK_NONE) heap_note_born(a->heap, index);
   return index;
 }
 
@@ -227,9 +235,9 @@ static free_run arena_carve(arena *a, uint32_t index, uint32_t least, uint32_t p
     usable.end = usable.first + preferred;
   }
   /* What lies before whole pages stays free under the bit that is there. */
-  if (usable.first == run.first) object_bit_clear(bits.marks, run.first);
-  if (usable.end < run.end) object_bit_set(bits.marks, usable.end);
-  object_bit_set(bits.starts, usable.first);
+  if (usable.first == run.first) object_bit_change_shared(bits.marks, run.first, false);
+  if (usable.end < run.end) object_bit_change_shared(bits.marks, usable.end, true);
+  object_bit_change_shared(bits.starts, usable.first, true);
   runs_file(a, index, longest_run(a, index));
   return usable;
 }
@@ -250,20 +258,34 @@ static uint32_t granules_for(size_t bytes) {
   return (uint32_t)((bytes + TSR_GRANULE - 1) / TSR_GRANULE);
 }
 
-bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
-                bump_buffer *taken) {
+/* Takes a run that was free; `clean`: it is zero. */
+static bool arena_take_run(arena *a, size_t least, size_t preferred, memory_allowance allowance,
+                           bool for_copies, bump_buffer *taken, bool *clean) {
   uint32_t least_granules = granules_for(least);
   uint32_t granules = preferred < least ? least_granules : granules_for(preferred);
-  bool clean = false;
   os_mutex_lock(&a->lock);
-  uint32_t index = arena_find(a, least_granules, allowance);
+  uint32_t index = arena_find(a, least_granules, allowance, for_copies);
   if (index != BLOCK_NONE) {
     free_run run = arena_carve(a, index, least_granules, granules);
     *taken = (bump_buffer){address_of(a, index, run.first), address_of(a, index, run.end)};
-    clean = arena_is_clean(a, index);
+    *clean = arena_is_clean(a, index);
   }
   os_mutex_unlock(&a->lock);
-  if (index == BLOCK_NONE) return false;
+  return index != BLOCK_NONE;
+}
+
+bool arena_take_for_copies(arena *a, size_t least, bump_buffer *taken) {
+  bool clean;
+  if (!arena_take_run(a, least, BLOCK_BYTES, MEMORY_WITHIN_LIMIT, true, taken, &clean))
+    return false;
+  os_memory_allow(taken->start, taken->end);
+  return true;
+}
+
+bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
+                bump_buffer *taken) {
+  bool clean;
+  if (!arena_take_run(a, least, preferred, allowance, false, taken, &clean)) return false;
   bump_buffer_count(a->heap, *taken);
   arena_hand_out(taken->start, taken->end, clean);
   return true;
@@ -277,7 +299,7 @@ uintptr_t arena_take_pages(arena *a, size_t bytes, size_t align, size_t offset, 
   bool clean = false;
   uintptr_t start = 0;
   os_mutex_lock(&a->lock);
-  uint32_t index = arena_find(a, granules, allowance);
+  uint32_t index = arena_find(a, granules, allowance, false);
   if (index != BLOCK_NONE) {
     free_run run = arena_carve(a, index, granules, granules);
     start = address_of(a, index, run.first);
@@ -305,10 +327,10 @@ static void arena_free(arena *a, uintptr_t start, uintptr_t end) {
   if (start < end) {
     uint32_t first = granule_of(start), behind = granule_of(end - 1) + 1;
     for (uint32_t at = bits_next(bits, first); at < behind; at = bits_next(bits, at + 1))
-      object_bit_clear(bits.starts, at);
-    object_bit_set(bits.marks, first);
-    if (behind < BLOCK_GRANULES && !object_bit_get(bits.starts, behind)) {
-      object_bit_clear(bits.marks, behind);
+      object_bit_change_shared(bits.starts, at, false);
+    object_bit_change_shared(bits.marks, first, true);
+    if (behind < BLOCK_GRANULES && !object_bit_get_shared(bits.starts, behind)) {
+      object_bit_change_shared(bits.marks, behind, false);
     }
     os_memory_forbid(start, end);
   }
@@ -440,6 +462,7 @@ void arena_take_over(arena *a, uint32_t index) {
   b->longest_run = 0;
   b->arena = (uint8_t)a->id;
   os_atomic8_store(&block_map_spaces(map)[index], (unsigned char)arena_space(a));
+  heap_note_born(a->heap, index);
   arena_link(a, index);
   runs_file(a, index, longest_run(a, index));
 }
@@ -629,7 +652,8 @@ typedef struct sized_visit {
 
 static void visit_with_size(void *context, tsr_ref object) {
   const sized_visit *v = context;
-  v->callback(v->context, object, object_walk_bytes(v->heap, object));
+  size_t appended = layout_hash_bytes(v->heap, header_load(object));
+  v->callback(v->context, object, object_walk_bytes(v->heap, object) - appended);
 }
 
 void arena_enumerate(const arena *a, tsr_object_callback callback, void *context) {

@@ -53,6 +53,8 @@ void arena_close(arena *a);
    block is only taken when no run serves. False: as bump_blocks_take(). */
 bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
                 bump_buffer *taken);
+/* Takes a whole free run for copies of survivors, not zeroed, in a pause. False: no memory. */
+bool arena_take_for_copies(arena *a, size_t least, bump_buffer *taken);
 /* Takes pages for one object; zeroed. 0: as arena_take(). For sealable arenas. */
 uintptr_t arena_take_pages(arena *a, size_t bytes, size_t align, size_t offset, bool code,
                            memory_allowance allowance);
@@ -72,7 +74,7 @@ void arena_shrink(arena *a, uintptr_t tail);
 static inline bool arena_is_start(const tsr_heap *heap, tsr_ref object) {
   const object_bits *bits = &heap->bits;
   return (uintptr_t)object % TSR_GRANULE == 0 &&
-         object_bit_get(bits->starts, object_bit_index(bits, (uintptr_t)object));
+         object_bit_get_shared(bits->starts, object_bit_index(bits, (uintptr_t)object));
 }
 
 /* Whether the trace reaches the object now for the first time. `shared`: several workers trace. */

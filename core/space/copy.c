@@ -8,6 +8,7 @@
 #include "core/object/identity.h"
 #include "core/object/walk.h"
 #include "core/os/watch.h"
+#include "core/space/arena.h"
 
 /* A rest of a destination block smaller than this is given up. */
 #define TARGET_LEAST_REST 512
@@ -47,14 +48,32 @@ static void copy_target_flush(const block_map *map, const copy_target *target) {
   block_map_at(map, target->block)->top_bytes = (uint32_t)(target->cursor - start);
 }
 
-static void copy_target_retire(const copy_space *space, copy_target *target) {
+static void copy_target_retire(const copy_buffer *targets, copy_target *target) {
   if (target->block == BLOCK_NONE) return;
-  copy_target_flush(&space->to.heap->blocks, target);
-  os_memory_forbid(target->cursor, target->end);
+  if (targets->arena == NULL) {
+    copy_target_flush(&targets->space->to.heap->blocks, target);
+    os_memory_forbid(target->cursor, target->end);
+  } else if (target->cursor < target->end) {
+    bump_buffer rest = {target->cursor, target->end};
+    arena_trim(targets->arena, &rest, target->cursor);
+  }
   *target = (copy_target){.block = BLOCK_NONE};
 }
 
-static bool copy_target_renew(copy_space *space, copy_target *target) {
+/* Another run of an arena, of `least` bytes or more. */
+static bool copy_target_renew_promoting(const copy_buffer *targets, copy_target *target,
+                                        size_t least) {
+  bump_buffer taken;
+  if (!arena_take_for_copies(targets->arena, least, &taken)) return false;
+  copy_target_retire(targets, target);
+  uint32_t index = block_map_index(&targets->space->to.heap->blocks, taken.start);
+  *target = (copy_target){.block = index, .cursor = taken.start, .end = taken.end};
+  return true;
+}
+
+static bool copy_target_renew(const copy_buffer *targets, copy_target *target, size_t least) {
+  if (targets->arena != NULL) return copy_target_renew_promoting(targets, target, least);
+  copy_space *space = targets->space;
   if (os_atomic8_is_set(&space->exhausted)) return false;
   os_mutex_lock(&space->to.lock);
   uint32_t index = bump_blocks_add(&space->to, MEMORY_WITHIN_LIMIT);
@@ -63,7 +82,7 @@ static bool copy_target_renew(copy_space *space, copy_target *target) {
     os_atomic8_set(&space->exhausted);
     return false;
   }
-  copy_target_retire(space, target);
+  copy_target_retire(targets, target);
   uintptr_t start = block_map_start(&space->to.heap->blocks, index);
   *target = (copy_target){.block = index, .cursor = start, .end = start + BLOCK_BYTES};
   os_memory_allow(target->cursor, target->end);
@@ -88,7 +107,7 @@ static uintptr_t copy_find_room(copy_buffer *targets, const layout *l, size_t by
   bool main_is_full = main->end - main->cursor < TARGET_LEAST_REST;
   copy_target *target = main_is_full ? main : &targets->overflow;
   uintptr_t result = main_is_full ? 0 : copy_target_fit(target, l, bytes);
-  if (result == 0 && copy_target_renew(targets->space, target)) {
+  if (result == 0 && copy_target_renew(targets, target, bytes + l->align)) {
     result = copy_target_fit(target, l, bytes);
   }
   /* Without another block, a smaller rest may still do. */
@@ -116,6 +135,9 @@ tsr_ref copy_evacuate_any(copy_buffer *targets, tsr_ref object, uint64_t header,
   size_t grown = header_is_hashed(header) ? heap->hash_word_bytes : 0;
   size_t bytes;
   uintptr_t target = copy_find(targets, object, header, grown, &bytes);
+  if (target == 0 && targets->otherwise != NULL) {
+    return copy_evacuate_any(targets->otherwise, object, header, shared);
+  }
   if (target == 0) {
     copy_keep(targets->space, object, header);
     return object;
@@ -130,6 +152,7 @@ tsr_ref copy_evacuate_any(copy_buffer *targets, tsr_ref object, uint64_t header,
     forwarding = forwarding_word_grown(heap->blocks.base, target);
   }
   header_store((tsr_ref)target, header);
+  if (targets->arena != NULL) copy_note_promoted(targets, target, shared);
   copy_publish(object, forwarding, shared);
   return (tsr_ref)target;
 }
@@ -200,9 +223,11 @@ static size_t copy_space_release_block(copy_space *space, uint32_t index) {
 void copy_retire(copy_buffer *targets) {
   copy_space *space = targets->space;
   /* Mutators go on with a block that is partly filled: the fullest of those that are left would do as well. */
-  if (targets->main.block != BLOCK_NONE) space->to.current = targets->main.block;
-  copy_target_retire(space, &targets->main);
-  copy_target_retire(space, &targets->overflow);
+  if (targets->main.block != BLOCK_NONE && targets->arena == NULL) {
+    space->to.current = targets->main.block;
+  }
+  copy_target_retire(targets, &targets->main);
+  copy_target_retire(targets, &targets->overflow);
 }
 
 size_t copy_space_release(copy_space *space) {

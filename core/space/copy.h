@@ -44,6 +44,9 @@ typedef struct copy_target {
  */
 typedef struct copy_buffer {
   copy_space *space;
+  struct arena
+      *arena; /* NULL: it copies into the space; else objects are promoted into this arena */
+  struct copy_buffer *otherwise; /* where an object goes that finds no room here; NULL: it stays */
   copy_target main, overflow;
   size_t live_bytes; /* copied */
 } copy_buffer;
@@ -52,6 +55,14 @@ typedef struct copy_buffer {
 static inline copy_buffer copy_buffer_empty(copy_space *space) {
   return (copy_buffer){
       .space = space, .main = {.block = BLOCK_NONE}, .overflow = {.block = BLOCK_NONE}};
+}
+/* The same in an arena, for objects that leave the space. */
+static inline copy_buffer copy_buffer_promoting(copy_space *space, struct arena *into,
+                                                copy_buffer *otherwise) {
+  copy_buffer buffer = copy_buffer_empty(space);
+  buffer.arena = into;
+  buffer.otherwise = otherwise;
+  return buffer;
 }
 
 bool copy_space_open(copy_space *space, tsr_heap *heap);
@@ -102,6 +113,16 @@ static inline bool copy_stays_in_block(tsr_ref object, size_t bytes) {
   return ((uintptr_t)object ^ last) < BLOCK_BYTES;
 }
 
+/* The bits of an object that was promoted, before anybody learns where it is. The start bit comes first: a mark bit without
+   one would be a free run for who looks for some. */
+OS_ALWAYS_INLINE void copy_note_promoted(const copy_buffer *targets, uintptr_t target,
+                                         bool shared) {
+  const object_bits *bits = &targets->space->to.heap->bits;
+  size_t index = object_bit_index(bits, target);
+  object_bit_set_first(bits->starts, index, shared);
+  object_bit_set_first(bits->marks, index, shared);
+}
+
 /* What is stored into an object's first word publishes the copy, where it is `shared`. */
 OS_ALWAYS_INLINE void copy_publish(tsr_ref object, uint64_t forwarding, bool shared) {
   if (shared) {
@@ -116,8 +137,9 @@ OS_ALWAYS_INLINE void copy_publish(tsr_ref object, uint64_t forwarding, bool sha
  * now. `header` is its first word, `bytes` its size as layout_trace_bytes() says, 0 where its identity hash was
  * asked for; `base` where the heap begins. `shared`: several threads copy; the caller has claimed the object.
  */
-OS_ALWAYS_INLINE tsr_ref copy_evacuate(copy_buffer *targets, uintptr_t base, tsr_ref object,
-                                       uint64_t header, size_t bytes, bool shared) {
+OS_ALWAYS_INLINE tsr_ref copy_evacuate_to(copy_buffer *targets, uintptr_t base, tsr_ref object,
+                                          uint64_t header, size_t bytes, bool promotes,
+                                          bool shared) {
   copy_target *main = &targets->main;
   uintptr_t target = main->cursor;
   if (TSR_UNLIKELY(bytes - 1 >= main->end - target || !copy_stays_in_block(object, bytes))) {
@@ -127,8 +149,20 @@ OS_ALWAYS_INLINE tsr_ref copy_evacuate(copy_buffer *targets, uintptr_t base, tsr
   targets->live_bytes += bytes;
   copy_words(target, object, bytes);
   header_store((tsr_ref)target, header);
+  if (promotes) copy_note_promoted(targets, target, shared);
   copy_publish(object, forwarding_word(base, target), shared);
   return (tsr_ref)target;
+}
+
+OS_ALWAYS_INLINE tsr_ref copy_evacuate(copy_buffer *targets, uintptr_t base, tsr_ref object,
+                                       uint64_t header, size_t bytes, bool shared) {
+  return copy_evacuate_to(targets, base, object, header, bytes, false, shared);
+}
+
+/* The same with destinations in an arena: the object has its start bit, and is marked. */
+OS_ALWAYS_INLINE tsr_ref copy_promote(copy_buffer *targets, uintptr_t base, tsr_ref object,
+                                      uint64_t header, size_t bytes, bool shared) {
+  return copy_evacuate_to(targets, base, object, header, bytes, true, shared);
 }
 
 static inline size_t copy_space_blocks(const copy_space *space) {

@@ -47,6 +47,7 @@ static uint32_t large_space_acquire(large_space *space, size_t blocks, size_t pa
   head->flags |=
       (uint8_t)((kind.immortal ? BLOCK_IMMORTAL : 0) | (kind.sealable ? BLOCK_SEALABLE : 0));
   head->code_pages = kind.code;
+  heap_note_born(space->heap, first);
   for (uint32_t i = first + 1; i < first + (uint32_t)blocks; i++)
     block_map_at(&space->heap->blocks, i)->run_next = first;
   head->next = space->first;

@@ -12,7 +12,10 @@ void worker_reset(struct worker *worker) {
   worker->cpu_ns = 0;
   worker->found_weak = worker->found_ephemerons = WEAK_END;
   worker->ephemeron_visits = 0;
-  worker->targets = copy_buffer_empty(&worker->heap->spaces->copy);
+  struct spaces *spaces = worker->heap->spaces;
+  worker->targets = copy_buffer_empty(&spaces->copy);
+  worker->promotions = copy_buffer_promoting(&spaces->copy, &spaces->arenas[ARENA_NON_MOVING],
+                                             &worker->targets);
   worker->edges_waiting = 0;
   for (size_t i = 0; i < WORKER_EDGES; i++)
     worker->edges[i] = WORKER_NO_EDGE;

@@ -22,6 +22,7 @@ struct worker {
   bool overflowed; /* some block is flagged for another walk */
   mark_queue queue;
   copy_buffer targets;       /* where it copies to */
+  copy_buffer promotions;    /* and where those go that leave a young generation */
   size_t live_bytes;         /* of what it counted in this collection */
   uint64_t cpu_ns;           /* that its thread has spent on this collection */
   uint64_t found_weak;       /* list of weak objects; WEAK_END: none */

@@ -21,7 +21,7 @@ static size_t stores_noted_bytes(const tsr_heap *heap) {
 bool stores_open(stores *s, tsr_heap *heap, memory_account *account) {
   *s = (stores){.heap = heap, .account = account};
   bool has_barrier = (heap->binding->does & TSR_DOES_WRITE_BARRIER) != 0;
-  if (!has_barrier || !heap->plan->collects || heap->plan->barrier->arms_objects) return true;
+  if (!has_barrier || !heap->plan->collects) return true;
   s->noted = verifier_table_open(account, "verifier's noted stores", stores_noted_bytes(heap));
   heap->watched =
       verifier_table_open(account, "verifier's watched objects", heap->bits.reserved_bytes);
@@ -88,8 +88,15 @@ static bool stores_is_armed(const stores *s, tsr_ref object) {
          (header_gc_byte(header_load(object)) & GC_ARMED) != 0 && !seal_is_closed(s->heap, object);
 }
 
+/* Under a plan with a young generation: an old object is armed where a store has to be told of, and else gray. */
+static bool stores_is_old(const stores *s, tsr_ref object) {
+  return s->heap->plan->generational &&
+         block_space_stays(block_map_space_of(&s->heap->blocks, (uintptr_t)object));
+}
+
 void stores_watch(stores *s, tsr_ref object) {
   if (s->noted == NULL || seal_is_closed(s->heap, object)) return;
+  if (stores_is_old(s, object) && (header_gc_byte(header_load(object)) & GC_ARMED) == 0) return;
   stores_scan scan = {.s = s};
   scan_slots(s->heap, object, stores_note_slot, &scan);
   if (!scan.has_slots) return;
@@ -111,7 +118,7 @@ static void stores_release_block(const stores *s, uint32_t index) {
     for (; watched[i] != 0; watched[i] &= watched[i] - 1) {
       uint32_t granule = 64 * i + (uint32_t)__builtin_ctzll(watched[i]);
       tsr_ref object = (tsr_ref)(start + (uintptr_t)granule * TSR_GRANULE);
-      if (!stores_is_armed(s, object)) continue;
+      if (!stores_is_armed(s, object) || stores_is_old(s, object)) continue;
       os_atomic_byte_change((unsigned char *)object + TSR_GC_BYTE_OFFSET, 0, GC_ARMED);
     }
   }

@@ -165,10 +165,25 @@ static void reach(struct verifier *v, reached next) {
 
 /* ---- walking the blocks: which objects there are --------------------------------------------------------- */
 
+/* Whether an object lies where those are promoted to that were young. */
+static bool is_promoted(const tsr_heap *heap, tsr_ref object) {
+  return heap->plan->generational &&
+         block_map_space_of(&heap->blocks, (uintptr_t)object) == BLOCK_ARENA &&
+         spaces_arena_of(heap, (uintptr_t)object)->id == ARENA_NON_MOVING;
+}
+
 static bool hash_bits_fit(const tsr_heap *heap, tsr_ref object, unsigned gc) {
   unsigned bits = gc & GC_HASH_BITS;
   return bits == 0 || (bits != GC_HASH_BITS &&
-                       (identities_move(heap, object) || spaces_is_frozen(heap, object)));
+                       (identities_move(heap, object) || spaces_is_frozen(heap, object) ||
+                        (bits == GC_HASH_STORED && is_promoted(heap, object))));
+}
+
+/* Whether an object may be armed. */
+static bool is_armed_rightly(const tsr_heap *heap, tsr_ref object) {
+  enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
+  return heap_watches(heap, object) || (heap->plan->generational && block_space_stays(space)) ||
+         seal_is_closed((tsr_heap *)(uintptr_t)heap, object);
 }
 
 /* What is wrong with an object that has `room` bytes up to the end of its place; its size if nothing is. */
@@ -189,14 +204,14 @@ static const char *object_fault(const tsr_heap *heap, tsr_ref object, size_t roo
   if ((((uintptr_t)object + l->align_offset) & (l->align - 1)) != 0) {
     return "an object has the alignment that its layout promises";
   }
-  if ((gc & GC_ARMED) != 0 && !heap->plan->barrier->arms_objects && !heap_watches(heap, object) &&
-      !seal_is_closed((tsr_heap *)(uintptr_t)heap, object)) {
-    return "only sealed objects are armed under a plan without a barrier: the GC byte belongs to "
-           "the "
-           "collector";
+  if ((gc & GC_ARMED) != 0 && !is_armed_rightly(heap, object)) {
+    return "only sealed objects are armed, and old ones under a plan with a young generation: the "
+           "GC byte "
+           "belongs to the collector";
   }
-  if ((gc & GC_AGE_BITS) != 0) {
-    return "no plan of this version sets age bits: the GC byte belongs to the collector";
+  if ((gc & GC_AGE_BITS) != 0 && !heap->plan->generational) {
+    return "only a plan with a young generation sets age bits: the GC byte belongs to the "
+           "collector";
   }
   return NULL;
 }

@@ -214,7 +214,8 @@ START_TEST(each_space_and_table_has_its_name) {
   if (vm_collects) {
     vm_collect(&vm);
     uint64_t used = used_by(&vm, "non-moving arena");
-    ck_assert(used >= 10 * 3000 && used < 20 * 3000);
+    ck_assert_uint_ge(used, 10 * 3000);
+    if (!vm_is_generational()) ck_assert_uint_lt(used, 20 * 3000); /* nothing is promoted to it */
   }
   vm_stop(&vm);
 }

@@ -310,7 +310,9 @@ START_TEST(nothing_but_out_of_memory_uses_the_reserve) {
   size_t without = fill_with_reserve(0, &ooms);
   size_t with = fill_with_reserve(MIB, &ooms);
   ck_assert_uint_eq(ooms, 1);
-  ck_assert_msg(with + MIB - 256 * KIB <= without && with + 2 * MIB >= without,
+  /* What is promoted lies in other blocks than what is not: some more are filled in part. */
+  size_t filled_in_part = vm_is_generational() ? 256 * KIB : 0;
+  ck_assert_msg(with + MIB - 256 * KIB <= without && with + 2 * MIB + filled_in_part >= without,
                 "%zu bytes without a reserve, %zu with 1 MiB", without, with);
 }
 END_TEST

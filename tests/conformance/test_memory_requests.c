@@ -242,8 +242,8 @@ START_TEST(a_request_in_vain_collects_once) {
   ck_assert(
       vm_list(s.vm.m, &half, 100000, 0)); /* 2.4 MB: more than that is free, twice as much is not */
   unsigned ended = s.vm.ended;
-  tsr_memory_request *first = request(&s, vm_is("semispace") ? 2 * MIB : 5 * MIB);
-  tsr_memory_request *r = request(&s, vm_is("semispace") ? 2 * MIB : 5 * MIB);
+  tsr_memory_request *first = request(&s, vm_copies() ? 2 * MIB : 5 * MIB);
+  tsr_memory_request *r = request(&s, vm_copies() ? 2 * MIB : 5 * MIB);
   ck_assert_int_eq(state_of(r), TSR_BUSY);
   for (unsigned i = 0; i < 40; i++)
     (void)vm_new(s.vm.m, BYTES, 0, 8000);
@@ -265,11 +265,11 @@ END_TEST
 START_TEST(a001_33_first_come_first_served) {
   scene s;
   open_scene(&s, "8M");
-  tsr_memory_request *held = request(&s, vm_is("semispace") ? 2 * MIB : 4 * MIB);
+  tsr_memory_request *held = request(&s, vm_copies() ? 2 * MIB : 4 * MIB);
   ck_assert_int_eq(state_of(held), TSR_OK);
   tsr_memory_request *queue[QUEUE];
   for (unsigned i = 0; i < QUEUE; i++)
-    queue[i] = request(&s, i == 0 ? (vm_is("semispace") ? 2 * MIB : 4 * MIB) : 64 * KIB);
+    queue[i] = request(&s, i == 0 ? (vm_copies() ? 2 * MIB : 4 * MIB) : 64 * KIB);
   assert_states(queue, QUEUE, TSR_BUSY);
   waiting w[QUEUE];
   for (unsigned i = 0; i < QUEUE; i++)
@@ -404,7 +404,7 @@ START_TEST(a_reserve_that_changes_does_not_end_what_a_request_wants) {
   scene s;
   open_scene(&s, "8M");
   ck_assert(vm_list(s.vm.m, &s.kept, 100000, 0)); /* 2.4 MB */
-  tsr_memory_request *r = request(&s, vm_is("semispace") ? 2 * MIB : 5 * MIB);
+  tsr_memory_request *r = request(&s, vm_copies() ? 2 * MIB : 5 * MIB);
   ck_assert_int_eq(state_of(r), TSR_BUSY);
   ck_assert_int_eq(tsr_emergency_reserve_hold(s.vm.heap, 0, NULL), TSR_OK);
   s.kept.word = 0;

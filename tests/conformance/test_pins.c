@@ -95,7 +95,9 @@ START_TEST(a001_32_addresses_of_pinned_objects_hold) {
       moved += !stayed;
     }
   }
-  ck_assert_msg(vm_moves(&vm) ? moved > 0 : moved == 0, "%zu objects moved", moved);
+  /* With stress they may all have been promoted before. */
+  bool promoted = vm_is_generational() && vm_stress != NULL;
+  ck_assert_msg(vm_moves(&vm) ? promoted || moved > 0 : moved == 0, "%zu objects moved", moved);
   for (unsigned i = 0; i < CHAIN; i++) {
     if (is_pinned(i)) unpin(vm_ref(roots[i].word));
   }

@@ -138,7 +138,7 @@ static tsr_ref kept_object(scene *s, unsigned kind, size_t count, tsr_semantics 
 
 /* ---- plants ---------------------------------------------------------------------------------- */
 
-enum when { ANY_PLAN, COLLECTING_PLAN, MOVING_PLAN };
+enum when { ANY_PLAN, COLLECTING_PLAN, MOVING_PLAN, ONE_GENERATION };
 
 /* A row of the table below: a plant, and what it is about. */
 typedef struct fault {
@@ -368,7 +368,8 @@ static const fault faults[] = {
     {"a full GC byte", gc_byte, RECORD, 0, TSR_DEFAULT, 0, 0xff, ANY_PLAN},
     {"a forwarded large object", gc_byte, RECORD, 0, TSR_LARGE, 0, 0x20, ANY_PLAN},
     {"a forwarded non-moving object", gc_byte, RECORD, 0, TSR_NON_MOVING, 0, 0x20, ANY_PLAN},
-    {"an armed immortal object", gc_byte, RECORD, 0, TSR_IMMORTAL, 0, TSR_GC_ARMED, ANY_PLAN},
+    {"an armed immortal object", gc_byte, RECORD, 0, TSR_IMMORTAL, 0, TSR_GC_ARMED,
+     ONE_GENERATION},
 
     {"root range", root, .slot = RANGE},
     {"root handle", root, .slot = HANDLE},
@@ -393,7 +394,8 @@ static bool plan_moves(void) {
 
 static bool fault_applies(const fault *f) {
   return f->when == ANY_PLAN || (f->when == COLLECTING_PLAN && vm_collects) ||
-         (f->when == MOVING_PLAN && plan_moves());
+         (f->when == MOVING_PLAN && plan_moves()) ||
+         (f->when == ONE_GENERATION && !vm_is_generational());
 }
 
 static const char *buffers_for(const fault *f) {

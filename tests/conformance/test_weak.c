@@ -696,7 +696,9 @@ static void check_own(unsigned i, bool lives, unsigned tag, unsigned since) {
   bool stays = lives || !vm_collects;
   ck_assert_msg(own.died[i] == !stays, "entry %u: died %d", i, own.died[i]);
   ck_assert_msg(own.at[i].word == 0 ? !stays : is_made(own.at[i].word, RECORD, tag), "entry %u", i);
-  if (vm_collects)
+  /* A minor collection, which other mutators may have asked for since, finds what is old live at once. */
+  bool seen_again = vm_is_generational() && vm_mutators > 1;
+  if (vm_collects && !seen_again)
     ck_assert_msg(own.live_since[i] == since, "entry %u: live since call %u", i, own.live_since[i]);
 }
 

@@ -196,7 +196,7 @@ void vm_pin(testvm *vm, const char *name, const char *value) {
   ck_assert_msg(status == TSR_OK, "option %s=%s: %s", name, value, error.message);
 }
 
-void vm_init_calm(testvm *vm) {
+static void vm_init_options(testvm *vm) {
   memset(vm, 0, sizeof *vm);
   vm->binding = standard_binding;
   pthread_mutex_init(&vm->lock, NULL);
@@ -206,13 +206,17 @@ void vm_init_calm(testvm *vm) {
   vm_pin(vm, "heap_max", "32M");
   if (vm_verifies) vm_pin(vm, "verify", "on");
   if (vm_workers != NULL) vm_pin(vm, "threads", vm_workers);
+}
+
+void vm_init_calm(testvm *vm) {
+  vm_init_options(vm);
+  vm_pin(vm, "nursery", "1T"); /* no collection before the heap is full */
   vm->calm = true;
 }
 
 void vm_init(testvm *vm) {
-  vm_init_calm(vm);
+  vm_init_options(vm);
   if (vm_stress != NULL) vm_pin(vm, "stress", vm_stress);
-  vm->calm = false;
 }
 
 void vm_alone(testvm *vm) {
@@ -292,6 +296,14 @@ tsr_error vm_refused(testvm *vm) {
 
 bool vm_is(const char *plan) {
   return strcmp(vm_plan, plan) == 0;
+}
+
+bool vm_copies(void) {
+  return vm_is("semispace") || vm_is("quadcolor");
+}
+
+bool vm_is_generational(void) {
+  return vm_is("quadcolor");
 }
 
 unsigned vm_take_errors(testvm *vm, tsr_error *last) {

@@ -157,6 +157,9 @@ void vm_drop(testvm *vm);
 tsr_error vm_refused(testvm *vm);
 /* Whether a plan name is the one under test. */
 bool vm_is(const char *plan);
+/* Whether the plan under test copies, and so needs room for the copies; whether it has a young generation. */
+bool vm_copies(void);
+bool vm_is_generational(void);
 
 /* The number of errors reported since the last call; `last`, where not NULL, receives the last. */
 unsigned vm_take_errors(testvm *vm, tsr_error *last);

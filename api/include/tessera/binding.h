@@ -70,6 +70,7 @@ typedef struct tsr_collection {
   uint64_t trace_cpu_ns;     /**< CPU time of the collecting threads for these */
   uint64_t release_ns;       /**< wall time of what comes after: compaction, sweeping, freeing */
   uint32_t workers;          /**< threads that took part */
+  uint32_t minor;            /**< 1: of the young generation; `live_bytes` is what survived of it */
 } tsr_collection;
 
 /**

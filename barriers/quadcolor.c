@@ -1,0 +1,24 @@
+/*
+ * The barrier of plans with a young generation: the first store into an old object since the last collection that
+ * looked at it makes it gray and logs it; what comes after takes the fast path.
+ */
+#include "barriers/barriers.h"
+#include "core/heap/heap.h"
+#include "core/object/header.h"
+#include "core/trace/remembered.h"
+
+static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot,
+                                   uint64_t word) {
+  (void)slot;
+  (void)word;
+  tsr_heap *heap = mutator->heap;
+  if (barrier_refuses(mutator, object)) return;
+  unsigned before =
+      os_atomic_byte_change((unsigned char *)object + TSR_GC_BYTE_OFFSET, 0, GC_ARMED);
+  /* Another mutator may have been quicker; and the verifier arms young objects too. */
+  if ((before & GC_ARMED) == 0) return;
+  if (!block_space_stays(block_map_space_of(&heap->blocks, (uintptr_t)object))) return;
+  remembered_add(heap, object);
+}
+
+const struct barrier barrier_quadcolor = {.arms_objects = true, .slow = barrier_quadcolor_slow};

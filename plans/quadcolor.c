@@ -1,0 +1,174 @@
+/*
+ * quadcolor: a young generation that is copied, in front of an old one that is marked and swept.
+ *
+ * Objects are born in the copy space. A minor collection looks at nothing old but what the remembered set names: what
+ * survives its first is copied within the space, what survives its second is promoted, into an arena where
+ * it stays. A collection of everything promotes all that is young and reached, and marks and sweeps what is old, in
+ * one pause.
+ */
+#include <string.h>
+
+#include "barriers/barriers.h"
+#include "core/collect/collector.h"
+#include "core/trace/copying.h"
+#include "core/trace/remembered.h"
+
+/* ---- the young generation's size ----------------------------------------------------------------------- */
+
+#define QUADCOLOR_YOUNG_BYTES  ((size_t)4 << 20)
+#define QUADCOLOR_YOUNG_SHARE  8 /* of the heap's size, at most */
+#define QUADCOLOR_YOUNG_LEAST  4 /* blocks */
+/* Of the collections that stress asks for, one in so many is of everything. */
+#define QUADCOLOR_STRESS_MAJOR 4
+
+static size_t quadcolor_young(const tsr_heap *heap) {
+  return copy_space_blocks(&heap->spaces->copy);
+}
+
+/* How many blocks may be filled between two collections. */
+static size_t quadcolor_nursery_blocks(const tsr_heap *heap) {
+  size_t bytes = os_atomic_load(&heap->limit_bytes) / QUADCOLOR_YOUNG_SHARE;
+  if (bytes > QUADCOLOR_YOUNG_BYTES) bytes = QUADCOLOR_YOUNG_BYTES;
+  if (heap->options.values.nursery != 0) bytes = (size_t)heap->options.values.nursery;
+  size_t blocks = bytes >> BLOCK_SHIFT;
+  return blocks < QUADCOLOR_YOUNG_LEAST ? QUADCOLOR_YOUNG_LEAST : blocks;
+}
+
+static bool quadcolor_has_room(const tsr_heap *heap, size_t default_blocks) {
+  if (default_blocks == 0) return true;
+  size_t most = os_atomic_load(&heap->young_blocks) + quadcolor_nursery_blocks(heap);
+  return quadcolor_young(heap) + default_blocks <= most;
+}
+
+static bool quadcolor_is_minor(const tsr_heap *heap, const char *cause) {
+  if (strcmp(cause, COLLECTION_STRESS) == 0) {
+    return heap->collector->started % QUADCOLOR_STRESS_MAJOR != 0;
+  }
+  return strcmp(cause, COLLECTION_ALLOCATION) == 0 && !quadcolor_has_room(heap, 1) &&
+         heap_fits_now(heap, 1, 0);
+}
+
+/* ---- the trace ------------------------------------------------------------------------------------------- */
+
+static void quadcolor_prepare(tsr_heap *heap) {
+  copy_space_prepare(&heap->spaces->copy);
+  if (heap->minor) {
+    remembered_reach(&heap->team->first);
+  } else {
+    remembered_forget(heap);
+  }
+}
+
+#define QUADCOLOR_AGE ((uint64_t)0x02 << GC_BYTE_SHIFT) /* has survived once */
+
+OS_ALWAYS_INLINE tsr_ref quadcolor_move_all(struct worker *worker, uintptr_t base, tsr_ref object,
+                                            uint64_t header, size_t bytes, bool shared) {
+  return copy_promote(&worker->promotions, base, object, header & ~QUADCOLOR_AGE, bytes, shared);
+}
+
+OS_ALWAYS_INLINE tsr_ref quadcolor_move_old(struct worker *worker, uintptr_t base, tsr_ref object,
+                                            uint64_t header, size_t bytes, bool shared) {
+  if ((header & QUADCOLOR_AGE) != 0) {
+    return quadcolor_move_all(worker, base, object, header, bytes, shared);
+  }
+  return copy_evacuate(&worker->targets, base, object, header | QUADCOLOR_AGE, bytes, shared);
+}
+
+OS_ALWAYS_INLINE tsr_ref quadcolor_visit(kernel_run *run, tsr_ref object, uintptr_t granule,
+                                         enum block_space space, bool shared) {
+  if (space == run->from_space) {
+    return copying_visit_copied(quadcolor_move_all, run, object, shared);
+  }
+  if (block_space_stays(space)) kernel_reach_staying(run, object, granule, space, shared);
+  return space == BLOCK_PINNED ? copying_visit_pinned(quadcolor_move_all, run, object, shared)
+                               : object;
+}
+
+OS_ALWAYS_INLINE tsr_ref quadcolor_visit_young(kernel_run *run, tsr_ref object, uintptr_t granule,
+                                               enum block_space space, bool shared) {
+  (void)granule;
+  if (space == run->from_space) {
+    return copying_visit_copied(quadcolor_move_old, run, object, shared);
+  }
+  return space == BLOCK_PINNED ? copying_visit_pinned(quadcolor_move_old, run, object, shared)
+                               : object;
+}
+
+KERNEL_DEFINE_ALL(quadcolor, quadcolor_visit, KERNEL_WAITS_FOR_OBJECT)
+KERNEL_DEFINE_ALL(quadcolor_young, quadcolor_visit_young, KERNEL_WAITS_FOR_OBJECT)
+
+static void quadcolor_visit_slots(struct worker *worker, tsr_slot *first, size_t count) {
+  if (worker->heap->minor) {
+    kernel_visit_slots(quadcolor_young_alone, worker, first, count);
+  } else {
+    kernel_visit_slots(quadcolor_alone, worker, first, count);
+  }
+}
+
+static void quadcolor_reach(struct worker *worker, tsr_ref object) {
+  if (worker->heap->minor) {
+    kernel_reach(quadcolor_young_alone, worker, object);
+  } else {
+    kernel_reach(quadcolor_alone, worker, object);
+  }
+}
+
+static void quadcolor_trace_either(struct worker *worker, bool shared) {
+  if (worker->heap->minor) {
+    quadcolor_young_trace(worker, shared);
+  } else {
+    quadcolor_trace(worker, shared);
+  }
+}
+
+static void quadcolor_rescan(struct worker *worker) {
+  if (worker->heap->minor) {
+    kernel_rescan(quadcolor_young_alone, worker);
+  } else {
+    kernel_rescan(quadcolor_alone, worker);
+  }
+}
+
+static tsr_ref quadcolor_survivor(const tsr_heap *heap, tsr_ref object) {
+  enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
+  if (!block_space_stays(space)) return copying_survivor(heap, object, space);
+  return heap->minor || spaces_is_reached(heap, object) ? object : NULL;
+}
+
+static size_t quadcolor_release(tsr_heap *heap) {
+  size_t live_bytes = copying_release(heap);
+  if (heap->minor) {
+    remembered_renew(heap);
+    seal_close_again(heap);
+  } else {
+    live_bytes += spaces_release_staying(heap);
+    /* Young is what could not be promoted. */
+    remembered_rebuild(heap, quadcolor_young(heap) > 0);
+  }
+  os_atomic_store(&heap->young_blocks, quadcolor_young(heap));
+  return live_bytes;
+}
+
+extern const struct plan plan_quadcolor;
+const struct plan plan_quadcolor = {.name = "quadcolor",
+                                    .summary = "copies what is young, marks and sweeps what is old",
+                                    .offers = TSR_NEEDS_AMBIGUOUS_ROOTS,
+                                    .preference = 4,
+                                    .requires = TSR_DOES_WRITE_BARRIER | TSR_DOES_SAFEPOINTS |
+                                                TSR_DOES_UPDATABLE_SLOTS,
+                                    .collects = true,
+                                    .moves_objects = true,
+                                    .generational = true,
+                                    .least_blocks = COPYING_LEAST_BLOCKS,
+                                    .barrier = &barrier_quadcolor,
+                                    .footprint_blocks = copying_footprint_blocks,
+                                    .has_room = quadcolor_has_room,
+                                    .is_minor = quadcolor_is_minor,
+                                    .prepare = quadcolor_prepare,
+                                    .pin = copying_pin,
+                                    .visit_slots = quadcolor_visit_slots,
+                                    .reach = quadcolor_reach,
+                                    .trace = quadcolor_trace_either,
+                                    .rescan = quadcolor_rescan,
+                                    .survivor = quadcolor_survivor,
+                                    .release = quadcolor_release};

@@ -1,0 +1,268 @@
+/*
+ * A001-14, F22. Young and old: what old objects refer to survives a collection of the young, however the
+ * reference came there, and what grows old is promoted.
+ *
+ * Where a plan has one generation, a collection of everything takes the place of a minor one; what is promised
+ * holds there too.
+ */
+#define ROOTS 256u
+#include "made_objects.h"
+
+static void start_young(const char *nursery) {
+  vm_init(&vm);
+  vm_alone(&vm);
+  vm_pin(&vm, "heap_max", "64M");
+  vm_pin(&vm, "nursery", nursery);
+  vm_start(&vm);
+  open_roots();
+}
+
+/* One collection of the young; where stress collects too, one at least. */
+static void collect_young(void) {
+  if (!vm_is_generational()) {
+    vm_collect(&vm);
+    return;
+  }
+  unsigned ended = vm.ended;
+  while (vm.ended == ended || vm.last_collection.minor == 0)
+    vm_garbage(vm.m, 4 * KIB);
+}
+
+/* Whether an object's header has the state that a plan with generations gives it. */
+static bool armed_is(uint64_t word, bool armed) {
+  if (!vm_is_generational() || vm_verifies || vm_stress != NULL) return true;
+  return tsr_is_armed(vm_ref(word)) == armed;
+}
+
+static uint64_t make_old(tsr_slot *root, unsigned kind, unsigned tag, size_t count) {
+  root->word = vm_word(make(kind, tag, count));
+  vm_collect(&vm);
+  return root->word;
+}
+
+static const unsigned referrers[] = {PAIR, RECORD, VECTOR, TABLE, CUSTOM, WIDE};
+#define REFERRERS (sizeof referrers / sizeof referrers[0])
+
+START_TEST(a001_14_what_an_old_object_refers_to_survives) {
+  start_young("256K");
+  unsigned kind = referrers[_i];
+  for (unsigned slot = 0; slot < 2; slot++) {
+    uint64_t old = make_old(&roots[0], kind, 1, 20);
+    size_t word = vm_slot_index(kind, slot);
+    ck_assert(armed_is(old, true));
+    uint64_t young = vm_word(make(BYTES, 7 + slot, 100));
+    vm_set(vm.m, vm_ref(roots[0].word), word, young);
+    ck_assert(armed_is(roots[0].word, false));
+    for (unsigned round = 0; round < 4; round++) {
+      collect_young();
+      old = roots[0].word;
+      ck_assert(is_made(vm_get(vm.m, vm_ref(old), word), BYTES, 7 + slot));
+      /* It is gray for as long as the other is young. Of a custom layout nobody knows where its slots are. */
+      if (kind != CUSTOM) ck_assert(armed_is(old, round > 0));
+    }
+    vm_set(vm.m, vm_ref(old), word, FIXNUM(1));
+  }
+  stop();
+}
+END_TEST
+
+/* Their first stores need no barrier. */
+START_TEST(a001_14_what_is_born_old_is_looked_at) {
+  start_young("256K");
+  unsigned made = 0;
+  tsr_scope scope;
+  tsr_scope_open(vm.m, &scope);
+  tsr_slot *child = tsr_local(vm.m, 0);
+  for (unsigned c = 0; c < PLACE_COMBINATIONS; c++) {
+    tsr_semantics semantics = place_semantics(c);
+    if ((semantics & (TSR_LEAF | TSR_CODE)) != 0) continue;
+    child->word = vm_word(make(BYTES, c, 60));
+    tsr_ref object = place_must(&vm, semantics, VECTOR, c, 12);
+    for (unsigned i = 0; i < 12; i++)
+      vm_slot(object, vm_slot_index(VECTOR, i))->word = i == 5 ? child->word : FIXNUM(i);
+    child->word = 0;
+    if (place_sealable(semantics)) ck_assert_int_eq(tsr_seal(vm.m, object, NULL), TSR_OK);
+    roots[made++].word = vm_word(object);
+  }
+  tsr_scope_close(vm.m, &scope);
+  for (unsigned round = 0; round < 4; round++) {
+    for (unsigned i = 0; i < made; i++) {
+      tsr_ref object = vm_ref(roots[i].word);
+      ck_assert(is_made(vm_get(vm.m, object, vm_slot_index(VECTOR, 5)), BYTES, vm_tag_of(object)));
+    }
+    collect_young();
+  }
+  stop();
+}
+END_TEST
+
+START_TEST(f22_a_survivor_of_two_is_promoted) {
+  start_young("256K");
+  roots[0].word = vm_word(make(RECORD, 3, 0));
+  uint64_t where[5];
+  for (unsigned round = 0; round < 5; round++) {
+    where[round] = roots[0].word;
+    ck_assert(is_made(roots[0].word, RECORD, 3));
+    collect_young();
+  }
+  if (vm_is_generational() && vm_stress == NULL) {
+    ck_assert_uint_ne(where[0], where[1]);
+    ck_assert_uint_ne(where[1], where[2]);
+    ck_assert_uint_eq(where[2], where[3]);
+    ck_assert_uint_eq(where[3], where[4]);
+    ck_assert(armed_is(where[4], true));
+  }
+  stop();
+}
+END_TEST
+
+/* What dies young goes at the next collection; what dies old when everything is collected. */
+START_TEST(the_old_die_when_everything_is_collected) {
+  start_young("256K");
+  for (unsigned i = 0; i < 100; i++)
+    roots[i].word = vm_word(make(RECORD, i, 0));
+  vm_collect(&vm);
+  size_t objects = vm_enumerate(vm.m).by_kind[RECORD];
+  for (unsigned i = 0; i < 100; i++)
+    roots[i].word = 0;
+  for (unsigned i = 0; i < 50; i++)
+    (void)make(TABLE, i, 4);
+  collect_young();
+  vm_census left = vm_enumerate(vm.m);
+  if (vm_is_generational() && vm_stress == NULL) ck_assert_uint_eq(left.by_kind[RECORD], objects);
+  if (vm_collects) ck_assert_uint_eq(left.by_kind[TABLE], 0);
+  vm_collect(&vm);
+  if (vm_collects) ck_assert_uint_eq(vm_enumerate(vm.m).by_kind[RECORD], 0);
+  stop();
+}
+END_TEST
+
+START_TEST(weak_handles_follow_the_young) {
+  start_young("256K");
+  roots[0].word = vm_word(make(RECORD, 1, 0));
+  tsr_slot *kept = tsr_handle_new(vm.heap, roots[0].word, TSR_WEAK, NULL);
+  tsr_slot *lost = tsr_handle_new(vm.heap, vm_word(make(RECORD, 2, 0)), TSR_WEAK, NULL);
+  ck_assert(kept != NULL && lost != NULL);
+  for (unsigned round = 0; round < 3; round++) {
+    collect_young();
+    ck_assert_uint_eq(kept->word, roots[0].word);
+    if (vm_collects) ck_assert_uint_eq(lost->word, 0);
+  }
+  ck_assert_int_eq(tsr_handle_free(vm.heap, kept, NULL), TSR_OK);
+  ck_assert_int_eq(tsr_handle_free(vm.heap, lost, NULL), TSR_OK);
+  stop();
+}
+END_TEST
+
+START_TEST(a_pinned_young_object_stays) {
+  start_young("256K");
+  uint64_t old = make_old(&roots[0], VECTOR, 1, 4);
+  tsr_ref young = make(RECORD, 9, 0);
+  vm_set(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, 2), vm_word(young));
+  ck_assert_int_eq(tsr_pin(vm.m, young, NULL), TSR_OK);
+  for (unsigned round = 0; round < 4; round++) {
+    if (round == 2) vm_collect(&vm);
+    collect_young();
+    old = roots[0].word;
+    ck_assert_uint_eq(vm_get(vm.m, vm_ref(old), vm_slot_index(VECTOR, 2)), vm_word(young));
+    ck_assert(is_made(vm_word(young), RECORD, 9));
+  }
+  ck_assert_int_eq(tsr_unpin(vm.m, young, NULL), TSR_OK);
+  for (unsigned round = 0; round < 3; round++) {
+    collect_young();
+    ck_assert(is_made(vm_get(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, 2)), RECORD, 9));
+  }
+  stop();
+}
+END_TEST
+
+/* ---- a table of old vectors, and what a shadow says that they hold ------------------------------------- */
+
+#define VECTORS  64u
+#define ELEMENTS 40u
+
+static unsigned shadow[VECTORS][ELEMENTS]; /* tags; 0: no object */
+
+static void check_shadow(unsigned vector) {
+  tsr_ref object = vm_ref(roots[vector].word);
+  for (unsigned i = 0; i < ELEMENTS; i++) {
+    uint64_t word = vm_get(vm.m, object, vm_slot_index(VECTOR, i));
+    unsigned tag = shadow[vector][i];
+    ck_assert_msg(tag == 0 ? word == FIXNUM(0) : is_made(word, BYTES, tag), "vector %u, element %u",
+                  vector, i);
+  }
+}
+
+START_TEST(random_stores_into_old_objects) {
+  uint64_t seed = 1 + (uint64_t)_i;
+  start_young("64K");
+  memset(shadow, 0, sizeof shadow);
+  static const tsr_semantics placements[] = {TSR_DEFAULT, TSR_NON_MOVING, TSR_IMMORTAL, TSR_LARGE};
+  for (unsigned v = 0; v < VECTORS; v++) {
+    tsr_ref object = place_must(&vm, placements[v % 4], VECTOR, v, ELEMENTS);
+    for (unsigned i = 0; i < ELEMENTS; i++)
+      vm_slot(object, vm_slot_index(VECTOR, i))->word = FIXNUM(0);
+    roots[v].word = vm_word(object);
+  }
+  vm_collect(&vm);
+  for (unsigned n = 0; n < many(60000); n++) {
+    unsigned vector = (unsigned)(vm_random(&seed) % VECTORS);
+    unsigned i = (unsigned)(vm_random(&seed) % ELEMENTS);
+    unsigned tag = vm_random(&seed) % 8 == 0 ? 0 : 1 + (unsigned)(vm_random(&seed) % 60000);
+    uint64_t word = tag == 0 ? FIXNUM(0) : vm_word(make(BYTES, tag, vm_random(&seed) % 90));
+    vm_set(vm.m, vm_ref(roots[vector].word), vm_slot_index(VECTOR, i), word);
+    shadow[vector][i] = tag;
+    if (n % 64 == 0) check_shadow((unsigned)(vm_random(&seed) % VECTORS));
+    if (n % 20000 == 19999) vm_collect(&vm);
+  }
+  for (unsigned v = 0; v < VECTORS; v++)
+    check_shadow(v);
+  stop();
+}
+END_TEST
+
+/* Many threads store into the same old objects. */
+static void store_and_look(vm_thread *self) {
+  uint64_t seed = 100 + self->index;
+  for (unsigned n = 0; n < many(4000); n++) {
+    tsr_ref vector = vm_ref(roots[vm_random(&seed) % VECTORS].word);
+    size_t word = vm_slot_index(VECTOR, self->index);
+    tsr_ref fresh = vm_new(self->m, RECORD, self->index, 0);
+    EXPECT(self, fresh != NULL);
+    vm_fill(fresh, self->index);
+    vector = vm_ref(roots[vm_random(&seed) % VECTORS].word);
+    vm_set(self->m, vector, word, vm_word(fresh));
+    vector = vm_ref(roots[vm_random(&seed) % VECTORS].word);
+    uint64_t found = vm_get(self->m, vector, word);
+    EXPECT(self, found == FIXNUM(0) || is_made(found, RECORD, self->index));
+  }
+}
+
+START_TEST(many_threads_store_into_old_objects) {
+  start_young("128K");
+  for (unsigned v = 0; v < VECTORS; v++) {
+    tsr_ref object = make(VECTOR, v, ELEMENTS);
+    for (unsigned i = 0; i < ELEMENTS; i++)
+      vm_slot(object, vm_slot_index(VECTOR, i))->word = FIXNUM(0);
+    roots[v].word = vm_word(object);
+  }
+  vm_collect(&vm);
+  vm_threads(&vm, 4, store_and_look, NULL);
+  stop();
+}
+END_TEST
+
+static void add(TCase *tests) {
+  tcase_add_loop_test(tests, a001_14_what_an_old_object_refers_to_survives, 0, (int)REFERRERS);
+  tcase_add_test(tests, a001_14_what_is_born_old_is_looked_at);
+  tcase_add_test(tests, f22_a_survivor_of_two_is_promoted);
+  tcase_add_test(tests, the_old_die_when_everything_is_collected);
+  tcase_add_test(tests, weak_handles_follow_the_young);
+  tcase_add_test(tests, a_pinned_young_object_stays);
+  tcase_add_loop_test(tests, random_stores_into_old_objects, 0, 2);
+  tcase_add_test(tests, many_threads_store_into_old_objects);
+}
+
+int main(void) {
+  return vm_main("generations", add);
+}
