@@ -52,8 +52,8 @@ struct tsr_heap {
   os_atomic_word
       young_blocks; /* with a young generation: how many blocks it had after the last collection; set in
                                   a pause */
-  bool minor;     /* this collection is of the young generation alone; by the collecting thread */
-  bool emergency; /* this collection is the last before an allocation fails; as the next */
+  bool minor;       /* this collection is of the young generation alone; by the collecting thread */
+  bool emergency;    /* this collection is the last before an allocation fails; as the next */
   bool opened_seals; /* some sealed page is open; by the collecting thread in a pause */
   const char *phase; /* of the collection, for messages; written by the collecting thread */
 

@@ -224,7 +224,7 @@ static void read_log(minor *c, uint8_t promoted) {
 /* Each logged card of every array that is there, young arrays too; it stays while it holds a survivor. */
 static void read_cards(minor *c, uint8_t promoted) {
   state *s = c->s;
-  for (unsigned o = 1; o <= current->objects; o++) {
+  for (unsigned o = 1; o <= OBJECTS && o <= current->objects; o++) {
     object *x = &s->object[o];
     for (unsigned f = 0; x->kind == ARRAY && f < FIELDS; f++) {
       if (x->card[f] != 1) continue;
