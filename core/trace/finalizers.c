@@ -31,7 +31,7 @@ typedef struct finalizer_piece {
 } finalizer_piece;
 
 typedef struct finalizer_list {
-  finalizer_piece *first, *last; /* last: of no meaning where first is NULL */
+  finalizer_piece *first, *last; /* both NULL: it is empty */
 } finalizer_list;
 
 struct finalizers {
@@ -82,7 +82,7 @@ static void pieces_cut(struct finalizers *f, size_t count) {
 
 static void list_add_piece(finalizer_list *list, finalizer_piece *piece) {
   piece->next = NULL;
-  if (list->first == NULL) {
+  if (list->last == NULL) {
     list->first = piece;
   } else {
     list->last->next = piece;
@@ -94,24 +94,25 @@ static void list_add_piece(finalizer_list *list, finalizer_piece *piece) {
 static finalizer_piece *list_take_piece(finalizer_list *list) {
   finalizer_piece *piece = list->first;
   list->first = piece->next;
+  if (list->first == NULL) list->last = NULL;
   return piece;
 }
 
 /* All that is in another one, which is empty then. */
 static void list_add_all(finalizer_list *list, finalizer_list *from) {
   if (from->first == NULL) return;
-  if (list->first == NULL) {
+  if (list->last == NULL) {
     list->first = from->first;
   } else {
     list->last->next = from->first;
   }
   list->last = from->last;
-  from->first = NULL;
+  *from = (finalizer_list){NULL, NULL};
 }
 
 /* Whether the next entry begins a piece. */
 static bool list_is_full(const finalizer_list *list) {
-  return list->first == NULL || list->last->end == PIECE_ENTRIES;
+  return list->last == NULL || list->last->end == PIECE_ENTRIES;
 }
 
 static void list_append(struct finalizers *f, finalizer_list *list, unsigned priority,
@@ -265,7 +266,7 @@ static size_t finalizers_part(const tsr_heap *heap, finalizer_list *attached,
   struct finalizers *f = heap->finalizers;
   finalizer_list all = *attached;
   size_t count = 0;
-  attached->first = NULL;
+  *attached = (finalizer_list){NULL, NULL};
   while (all.first != NULL) {
     finalizer_piece *piece = list_take_piece(&all);
     if (all.first != NULL) piece_fetch(heap, all.first);
@@ -303,7 +304,7 @@ void finalizers_trim(tsr_heap *heap) {
 size_t finalizers_revive(struct worker *worker, unsigned priority) {
   struct finalizers *f = worker->heap->finalizers;
   finalizer_list *ready = &f->ready[priority];
-  finalizer_piece *last = ready->first == NULL ? NULL : ready->last;
+  finalizer_piece *last = ready->last;
   uint32_t end = last == NULL ? 0 : last->end;
   size_t revived = finalizers_part(worker->heap, &f->attached[priority], ready);
   finalizers_note_ready(f, revived);

@@ -8,7 +8,7 @@
  */
 #include "draws.h"
 
-#define ITEMS   ((size_t)200000)
+#define ITEMS   ((size_t)300000)
 #define NO_ITEM 0u
 #define MOST    TSR_MAX_INLINE_BYTES
 #define PINS    200u
