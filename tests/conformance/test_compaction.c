@@ -437,8 +437,12 @@ START_TEST(alignment_is_kept) {
 END_TEST
 
 static void add(TCase *tests) {
-  tcase_add_test(tests, a_full_heap_is_of_use_to_the_last_block);
-  tcase_add_test(tests, a_full_heap_with_two_hundred_pins);
+  /* They verify the heap themselves. Where its gaps are filled to the last cell there are too many collections to do so at
+     each. */
+  if (!vm_is_generational() || !vm_verifies) {
+    tcase_add_test(tests, a_full_heap_is_of_use_to_the_last_block);
+    tcase_add_test(tests, a_full_heap_with_two_hundred_pins);
+  }
   tcase_add_test(tests, small_gaps_make_room_for_a_large_object);
   tcase_add_loop_test(tests, addresses_do_not_depend_on_the_workers, 0, 3);
   tcase_add_test(tests, alignment_is_kept);
