@@ -26,7 +26,7 @@ __asm__(".text\n"
         "  movups %xmm10, 160(%rsp)\n movups %xmm11, 176(%rsp)\n"
         "  movups %xmm12, 192(%rsp)\n movups %xmm13, 208(%rsp)\n"
         "  movups %xmm14, 224(%rsp)\n movups %xmm15, 240(%rsp)\n"
-        "  call tsr_write_barrier_slow@PLT\n"
+        "  call *tsr_write_barrier_slow@GOTPCREL(%rip)\n" /* bound when the program is loaded */
         "  movups 0(%rsp), %xmm0\n    movups 16(%rsp), %xmm1\n"
         "  movups 32(%rsp), %xmm2\n   movups 48(%rsp), %xmm3\n"
         "  movups 64(%rsp), %xmm4\n   movups 80(%rsp), %xmm5\n"
