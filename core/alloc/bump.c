@@ -20,13 +20,9 @@ static bump_slot bump_default_slot(const tsr_heap *heap, tsr_bump_pointer *pair)
                      .copies = !movable};
 }
 
-/* Where objects are old from the beginning that find no room among the young. */
-static arena *bump_old_arena(const tsr_heap *heap) {
-  return &heap->spaces->arenas[ARENA_NON_MOVING];
-}
-
-/* Whether default placement is served from there: when the last collection has left no room for a single block of
-   the young, nor could the heap grow [design: born-old]. A pair that the VM itself sees to is told from a stale one by its space. */
+/* Whether default placement is served from among the old: when the last collection has left no room for a single block
+   of the young, nor could the heap grow [design: born-old]. A pair that the VM itself sees to is told from a stale one by
+   its space. */
 static bool bump_is_born_old(const tsr_mutator *mutator, const bump_slot *slot) {
   tsr_heap *heap = mutator->heap;
   return heap->plan->generational && slot != &mutator->private_part->foreign &&
@@ -34,8 +30,10 @@ static bool bump_is_born_old(const tsr_mutator *mutator, const bump_slot *slot) 
          !heap_could_admit(heap, 1, 0);
 }
 
-static bool bump_is_copied(const tsr_heap *heap, bump_buffer buffer) {
-  return !block_space_stays(block_map_space_of(&heap->blocks, buffer.start));
+/* Where a buffer lies; NULL: in the copy space. */
+static arena *bump_arena_at(const tsr_heap *heap, bump_buffer buffer) {
+  bool stays = block_space_stays(block_map_space_of(&heap->blocks, buffer.start));
+  return stays ? spaces_arena_of(heap, buffer.start) : NULL;
 }
 
 void bump_open(tsr_mutator *mutator) {
@@ -181,7 +179,7 @@ bool bump_take_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least,
   if (slot->copies) {
     bool found = bump_blocks_take(&heap->spaces->copy.to, least, preferred, allowance, taken);
     if (!found && !bump_is_born_old(mutator, slot)) return false;
-    a = found ? NULL : bump_old_arena(heap);
+    a = found ? NULL : &heap->spaces->arenas[ARENA_PROMOTED];
   }
   if (a != NULL && !arena_take(a, least, preferred, allowance, taken)) return false;
   mutator->private_part->stress_bytes += taken->end - taken->start;
@@ -195,12 +193,13 @@ bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
   return bump_take_buffer(mutator, slot, least, bump_buffer_bytes(heap), allowance, taken);
 }
 
-void bump_give_back(tsr_mutator *mutator, const bump_slot *slot, bump_buffer taken) {
-  os_atomic_add_full(&mutator->heap->bytes_allocated, taken.start - taken.end);
-  if (slot->copies && bump_is_copied(mutator->heap, taken)) {
-    bump_blocks_give_back(&mutator->heap->spaces->copy.to, taken);
+void bump_give_back(tsr_heap *heap, bump_buffer taken) {
+  arena *a = bump_arena_at(heap, taken);
+  os_atomic_add_full(&heap->bytes_allocated, taken.start - taken.end);
+  if (a == NULL) {
+    bump_blocks_give_back(&heap->spaces->copy.to, taken);
   } else {
-    arena_trim(slot->copies ? bump_old_arena(mutator->heap) : slot->arena, &taken, taken.start);
+    arena_trim(a, &taken, taken.start);
   }
 }
 
@@ -242,9 +241,7 @@ uintptr_t bump_install(tsr_mutator *mutator, bump_slot *slot, bump_buffer taken,
   tsr_heap *heap = mutator->heap;
   bump_check_walkable(heap, bump_retire(heap, slot));
   slot->buffer = taken;
-  if (slot->copies) {
-    slot->arena = bump_is_copied(heap, taken) ? NULL : bump_old_arena(heap);
-  }
+  slot->arena = bump_arena_at(heap, taken);
   /* A slide finds objects by their marks, so the many that die there are never looked at. */
   if (slot->arena != NULL && slot->arena->id == ARENA_MOVABLE) arena_abandon(slot->arena, taken);
   *slot->pair = (tsr_bump_pointer){.cursor = taken.start, .limit = taken.end};

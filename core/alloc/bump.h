@@ -34,8 +34,8 @@ bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
 /* The same for a buffer of `preferred` bytes, at least `least`. */
 bool bump_take_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least, size_t preferred,
                       memory_allowance allowance, bump_buffer *taken);
-/* Gives back a whole block that was taken for the slot and not installed. */
-void bump_give_back(tsr_mutator *mutator, const bump_slot *slot, bump_buffer taken);
+/* Gives back a whole block that was taken and not installed. */
+void bump_give_back(tsr_heap *heap, bump_buffer taken);
 
 /* Retires what is left in the pair, makes the buffer its own, and serves the allocation from it. */
 uintptr_t bump_install(tsr_mutator *mutator, bump_slot *slot, bump_buffer taken,

@@ -57,6 +57,6 @@ bool reservation_next(tsr_mutator *mutator, const bump_slot *slot, const allocat
 void reservation_end(tsr_mutator *mutator) {
   struct tsr_mutator_private *own = mutator->private_part;
   while (own->reserved_count > 0)
-    bump_give_back(mutator, &own->pairs[TSR_DEFAULT], own->reserved[--own->reserved_count]);
+    bump_give_back(mutator->heap, own->reserved[--own->reserved_count]);
   own->reserves = false;
 }

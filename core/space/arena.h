@@ -29,6 +29,9 @@ enum arena_id {
   ARENAS
 };
 
+/* Where what was young is promoted to, under a plan with two generations. */
+#define ARENA_PROMOTED    ARENA_NON_MOVING
+
 #define ARENA_RUN_CLASSES 13
 
 typedef struct arena {

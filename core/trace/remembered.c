@@ -5,7 +5,6 @@
 
 #include "core/object/reference.h"
 #include "core/object/walk.h"
-#include "core/os/machine.h"
 
 #define CHUNK_LOG_BYTES 4096u
 #define CHUNK_OBJECTS   ((CHUNK_LOG_BYTES - 2 * sizeof(void *)) / sizeof(tsr_ref))
@@ -116,9 +115,20 @@ static bool object_is_young_referrer(const tsr_heap *heap, tsr_ref object) {
   return false;
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------- */
-
 typedef void object_visit(void *context, tsr_ref object);
+
+/* Takes everything out of the log. */
+static void log_empty(tsr_heap *heap, object_visit *visit, void *context) {
+  log_chunk *log = heap->remembered->first;
+  heap->remembered->first = NULL;
+  for (log_chunk *chunk = log; chunk != NULL; chunk = chunk->next) {
+    for (size_t i = 0; i < chunk->count; i++)
+      visit(context, chunk->objects[i]);
+  }
+  log_drop(heap, log);
+}
+
+/* ---- blocks ------------------------------------------------------------------------------------------- */
 
 static bool block_is_old(enum block_space space) {
   return space == BLOCK_ARENA || space == BLOCK_SEALED || space == BLOCK_LARGE;
@@ -139,13 +149,12 @@ static void block_each(tsr_heap *heap, uint32_t index, bool marked_only, object_
 }
 
 /* Takes each remembered block; it is not remembered any more, but for what the visits do. */
-static void remembered_each(tsr_heap *heap, bool marked_only, bool forgets, object_visit *visit,
-                            void *context) {
+static void remembered_each(tsr_heap *heap, bool marked_only, object_visit *visit, void *context) {
   const block_map *map = &heap->blocks;
   for (uint32_t i = 0; i < block_map_extent(map); i++) {
     block *b = block_map_at(map, i);
     if (!block_is_old(block_map_space(map, i)) || b->remembered == 0) continue;
-    if (forgets) b->remembered = 0;
+    b->remembered = 0;
     block_each(heap, i, marked_only, visit, context);
   }
 }
@@ -164,14 +173,8 @@ static void reach_remembered(void *context, tsr_ref object) {
 
 void remembered_reach(struct worker *worker) {
   tsr_heap *heap = worker->heap;
-  remembered_each(heap, false, false, reach_remembered, worker);
-  log_chunk *log = heap->remembered->first;
-  heap->remembered->first = NULL;
-  for (log_chunk *chunk = log; chunk != NULL; chunk = chunk->next) {
-    for (size_t i = 0; i < chunk->count; i++)
-      reach_remembered(worker, chunk->objects[i]);
-  }
-  log_drop(heap, log);
+  remembered_each(heap, false, reach_remembered, worker);
+  log_empty(heap, reach_remembered, worker);
 }
 
 static void renew_object(void *context, tsr_ref object) {
@@ -191,24 +194,18 @@ static void renew_object(void *context, tsr_ref object) {
 }
 
 void remembered_renew(tsr_heap *heap) {
-  remembered_each(heap, true, true, renew_object, heap);
+  remembered_each(heap, true, renew_object, heap);
 }
 
 /* ---- collections of everything ----------------------------------------------------------------------------- */
 
-void remembered_forget(tsr_heap *heap) {
-  log_chunk *log = heap->remembered->first;
-  heap->remembered->first = NULL;
-  for (log_chunk *chunk = log; chunk != NULL; chunk = chunk->next) {
-    for (size_t i = 0; i < chunk->count; i++)
-      object_arm(chunk->objects[i]);
-  }
-  log_drop(heap, log);
-}
-
 static void arm_object(void *context, tsr_ref object) {
   (void)context;
   if (!header_is_leaf(header_load(object))) object_arm(object);
+}
+
+void remembered_forget(tsr_heap *heap) {
+  log_empty(heap, arm_object, NULL);
 }
 
 void remembered_rebuild(tsr_heap *heap, bool is_young_left) {
@@ -216,5 +213,5 @@ void remembered_rebuild(tsr_heap *heap, bool is_young_left) {
   for (uint32_t i = 0; is_young_left && i < block_map_extent(map); i++) {
     if (block_is_old(block_map_space(map, i))) block_map_at(map, i)->remembered = 1;
   }
-  remembered_each(heap, false, true, is_young_left ? renew_object : arm_object, heap);
+  remembered_each(heap, false, is_young_left ? renew_object : arm_object, heap);
 }

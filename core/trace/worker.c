@@ -14,8 +14,8 @@ void worker_reset(struct worker *worker) {
   worker->ephemeron_visits = 0;
   struct spaces *spaces = worker->heap->spaces;
   worker->targets = copy_buffer_empty(&spaces->copy);
-  worker->promotions = copy_buffer_promoting(&spaces->copy, &spaces->arenas[ARENA_NON_MOVING],
-                                             &worker->targets);
+  worker->promotions =
+      copy_buffer_promoting(&spaces->copy, &spaces->arenas[ARENA_PROMOTED], &worker->targets);
   worker->edges_waiting = 0;
   for (size_t i = 0; i < WORKER_EDGES; i++)
     worker->edges[i] = WORKER_NO_EDGE;

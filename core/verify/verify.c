@@ -169,7 +169,7 @@ static void reach(struct verifier *v, reached next) {
 static bool is_promoted(const tsr_heap *heap, tsr_ref object) {
   return heap->plan->generational &&
          block_map_space_of(&heap->blocks, (uintptr_t)object) == BLOCK_ARENA &&
-         spaces_arena_of(heap, (uintptr_t)object)->id == ARENA_NON_MOVING;
+         spaces_arena_of(heap, (uintptr_t)object)->id == ARENA_PROMOTED;
 }
 
 static bool hash_bits_fit(const tsr_heap *heap, tsr_ref object, unsigned gc) {
