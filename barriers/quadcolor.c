@@ -19,6 +19,7 @@ static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, tsr_slo
   if ((before & GC_ARMED) == 0) return;
   if (!block_space_stays(block_map_space_of(&heap->blocks, (uintptr_t)object))) return;
   remembered_add(heap, object);
+  os_atomic_add_full(&heap->barrier_slow, 1);
 }
 
 const struct barrier barrier_quadcolor = {.arms_objects = true, .slow = barrier_quadcolor_slow};

@@ -11,6 +11,7 @@
 #include "barriers/barriers.h"
 #include "core/collect/collector.h"
 #include "core/trace/copying.h"
+#include "core/trace/marking.h"
 #include "core/trace/remembered.h"
 
 /* ---- the young generation's size ----------------------------------------------------------------------- */
@@ -19,7 +20,7 @@
 #define QUADCOLOR_YOUNG_SHARE  8 /* of the heap's size, at most */
 #define QUADCOLOR_YOUNG_LEAST  4 /* blocks */
 /* Of the collections that stress asks for, one in so many is of everything. */
-#define QUADCOLOR_STRESS_MAJOR 4
+#define QUADCOLOR_STRESS_MAJOR 16
 
 static size_t quadcolor_young(const tsr_heap *heap) {
   return copy_space_blocks(&heap->spaces->copy);
@@ -51,7 +52,11 @@ static bool quadcolor_is_minor(const tsr_heap *heap, const char *cause) {
 /* ---- the trace ------------------------------------------------------------------------------------------- */
 
 static void quadcolor_prepare(tsr_heap *heap) {
+  if (!heap->minor) marking_abandon(heap);
+  marking_prepare(heap);
   copy_space_prepare(&heap->spaces->copy);
+  for (uint32_t i = 0; i < heap->team->active; i++)
+    team_worker(heap->team, i)->promotions.marks = !heap->minor || heap_is_marking(heap);
   if (heap->minor) {
     remembered_reach(&heap->team->first);
   } else {
@@ -90,49 +95,74 @@ OS_ALWAYS_INLINE tsr_ref quadcolor_visit_young(kernel_run *run, tsr_ref object, 
   if (space == run->from_space) {
     return copying_visit_copied(quadcolor_move_old, run, object, shared);
   }
+  if (TSR_UNLIKELY(run->worker->marks_old) && block_space_stays(space)) {
+    marking_reach(run->worker, object, space, shared);
+  }
   return space == BLOCK_PINNED ? copying_visit_pinned(quadcolor_move_old, run, object, shared)
                                : object;
 }
 
-KERNEL_DEFINE_ALL(quadcolor, quadcolor_visit, KERNEL_WAITS_FOR_OBJECT)
-KERNEL_DEFINE_ALL(quadcolor_young, quadcolor_visit_young, KERNEL_WAITS_FOR_OBJECT)
+/* In a step of marking, or in the remark: what is young has been looked at. */
+OS_ALWAYS_INLINE tsr_ref quadcolor_visit_old(kernel_run *run, tsr_ref object, uintptr_t granule,
+                                             enum block_space space, bool shared) {
+  if (block_space_stays(space)) kernel_reach_staying(run, object, granule, space, shared);
+  return object;
+}
+
+KERNEL_DEFINE_ALL(quadcolor, quadcolor_visit, KERNEL_WAITS_FOR_OBJECT, KERNEL_TO_THE_END)
+KERNEL_DEFINE_ALL(quadcolor_young, quadcolor_visit_young, KERNEL_WAITS_FOR_OBJECT,
+                  KERNEL_TO_THE_END)
+KERNEL_DEFINE_ALL(quadcolor_old, quadcolor_visit_old, KERNEL_WAITS_FOR_MARK, KERNEL_IN_STEPS)
 
 static void quadcolor_visit_slots(struct worker *worker, tsr_slot *first, size_t count) {
-  if (worker->heap->minor) {
-    kernel_visit_slots(quadcolor_young_alone, worker, first, count);
-  } else {
+  switch (worker->heap->traces) {
+  case TRACES_ALL:
     kernel_visit_slots(quadcolor_alone, worker, first, count);
+    return;
+  case TRACES_YOUNG:
+    kernel_visit_slots(quadcolor_young_alone, worker, first, count);
+    return;
+  case TRACES_OLD:
+    kernel_visit_slots(quadcolor_old_alone, worker, first, count);
+    return;
   }
 }
 
 static void quadcolor_reach(struct worker *worker, tsr_ref object) {
-  if (worker->heap->minor) {
+  if (worker->heap->traces == TRACES_YOUNG) {
     kernel_reach(quadcolor_young_alone, worker, object);
   } else {
     kernel_reach(quadcolor_alone, worker, object);
   }
 }
 
-static void quadcolor_trace_either(struct worker *worker, bool shared) {
-  if (worker->heap->minor) {
-    quadcolor_young_trace(worker, shared);
-  } else {
-    quadcolor_trace(worker, shared);
-  }
+static void quadcolor_trace_any(struct worker *worker, bool shared) {
+  static void (*const traces[])(struct worker *, bool) = {[TRACES_ALL] = quadcolor_trace,
+                                                          [TRACES_YOUNG] = quadcolor_young_trace,
+                                                          [TRACES_OLD] = quadcolor_old_trace};
+  traces[worker->heap->traces](worker, shared);
 }
 
 static void quadcolor_rescan(struct worker *worker) {
-  if (worker->heap->minor) {
-    kernel_rescan(quadcolor_young_alone, worker);
-  } else {
+  switch (worker->heap->traces) {
+  case TRACES_ALL:
     kernel_rescan(quadcolor_alone, worker);
+    return;
+  case TRACES_YOUNG:
+    kernel_rescan(quadcolor_young_alone, worker);
+    return;
+  case TRACES_OLD:
+    kernel_rescan(quadcolor_old_alone, worker);
+    return;
   }
 }
 
 static tsr_ref quadcolor_survivor(const tsr_heap *heap, tsr_ref object) {
   enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
-  if (!block_space_stays(space)) return copying_survivor(heap, object, space);
-  return heap->minor || spaces_is_reached(heap, object) ? object : NULL;
+  if (!block_space_stays(space)) {
+    return heap->traces == TRACES_OLD ? object : copying_survivor(heap, object, space);
+  }
+  return heap->traces == TRACES_YOUNG || spaces_is_reached(heap, object) ? object : NULL;
 }
 
 static size_t quadcolor_release(tsr_heap *heap) {
@@ -159,6 +189,7 @@ const struct plan plan_quadcolor = {.name = "quadcolor",
                                     .collects = true,
                                     .moves_objects = true,
                                     .generational = true,
+                                    .incremental = true,
                                     .least_blocks = COPYING_LEAST_BLOCKS,
                                     .barrier = &barrier_quadcolor,
                                     .footprint_blocks = copying_footprint_blocks,
@@ -168,7 +199,7 @@ const struct plan plan_quadcolor = {.name = "quadcolor",
                                     .pin = copying_pin,
                                     .visit_slots = quadcolor_visit_slots,
                                     .reach = quadcolor_reach,
-                                    .trace = quadcolor_trace_either,
+                                    .trace = quadcolor_trace_any,
                                     .rescan = quadcolor_rescan,
                                     .survivor = quadcolor_survivor,
                                     .release = quadcolor_release};

@@ -15,7 +15,7 @@ bool tsr_weak_is_live(const tsr_weak_phase *phase, tsr_ref object) {
 }
 
 void tsr_weak_keep(tsr_weak_phase *phase, tsr_slot *slot) {
-  phase->heap->plan->visit_slots(&phase->heap->team->first, slot, 1);
+  weak_keep(phase->heap, slot, 1);
 }
 
 bool tsr_weak_forward(tsr_weak_phase *phase, tsr_slot *slot) {

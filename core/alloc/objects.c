@@ -113,6 +113,12 @@ static unsigned char *object_gc_byte(tsr_ref object) {
   return (unsigned char *)object + TSR_GC_BYTE_OFFSET;
 }
 
+/* No store into it is told of from now on. */
+static void object_disarm(tsr_heap *heap, tsr_ref object) {
+  os_atomic_byte_change(object_gc_byte(object), 0, GC_ARMED);
+  heap_note_born(heap, block_map_index(&heap->blocks, (uintptr_t)object));
+}
+
 tsr_status object_seal(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
   tsr_heap *heap = mutator->heap;
   size_t bytes = 0;
@@ -125,7 +131,7 @@ tsr_status object_seal(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
   /* Armed for good: the write barrier's slow path says what is wrong before the store faults. */
   os_atomic_byte_change(object_gc_byte(object), GC_ARMED, 0);
   if (seal_close(heap, object, bytes)) return TSR_OK;
-  os_atomic_byte_change(object_gc_byte(object), 0, GC_ARMED);
+  object_disarm(heap, object);
   return error_set(error, TSR_OUT_OF_MEMORY,
                    "tsr_seal: the system refuses to protect the pages of the object at %p: the "
                    "process has too many mappings, or may not have executable memory",
@@ -150,7 +156,6 @@ tsr_status object_unseal(tsr_mutator *mutator, tsr_ref object, tsr_error *error)
                      "writable: the process has too many mappings",
                      (void *)object);
   }
-  os_atomic_byte_change(object_gc_byte(object), 0, GC_ARMED);
-  heap_note_born(heap, block_map_index(&heap->blocks, (uintptr_t)object)); /* no store is told of */
+  object_disarm(heap, object);
   return TSR_OK;
 }

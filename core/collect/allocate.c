@@ -14,6 +14,7 @@
 #include "core/collect/low_memory.h"
 #include "core/collect/memory_requests.h"
 #include "core/os/error.h"
+#include "core/trace/marking.h"
 
 /* ---- taking memory ---------------------------------------------------------------------------- */
 
@@ -205,6 +206,7 @@ static void allocate_collect_due(tsr_mutator *mutator) {
   if (memory_requests_want_collection(heap)) cause = "memory request";
   if (heap_external_is_due(heap)) cause = COLLECTION_EXTERNAL;
   if (stress_is_due(mutator)) cause = COLLECTION_STRESS;
+  if (cause == NULL && marking_step_is_due(heap)) collection_step(mutator);
   if (cause == NULL || !heap->plan->collects) return;
   mutator->private_part->stress_bytes = 0;
   (void)collection_run(mutator, cause, NULL, NULL);

@@ -11,6 +11,7 @@
 #include "core/os/machine.h"
 #include "core/trace/finalizers.h"
 #include "core/trace/identities.h"
+#include "core/trace/marking.h"
 #include "core/trace/pins.h"
 #include "core/trace/weak.h"
 #include "core/trace/weak_tables.h"
@@ -291,6 +292,17 @@ static void collection_measure(tsr_heap *heap, tsr_collection *record) {
   record->release_ns = os_clock_ns() - traced_ns;
 }
 
+/* The part of a minor collection's pause that belongs to the old generation: begins a cycle, or goes on with it, or
+   ends it. */
+static void collection_mark(tsr_heap *heap, tsr_collection *record) {
+  if (heap->marking == NULL || !heap->minor) return;
+  marking_gather(heap);
+  if (!heap_is_marking(heap) && marking_is_due(heap)) marking_begin(heap);
+  if (!heap_is_marking(heap) || !marking_step(heap) || !marking_may_finish(heap)) return;
+  record->live_bytes += marking_finish(heap, record);
+  record->remark = 1;
+}
+
 /* What may be allocated between two collections of a program that rests, as a share of what is in use. */
 #define IDLE_SHARE 256
 
@@ -319,7 +331,8 @@ static void collection_resize(const collection_run_state *run) {
                         .for_external = strcmp(cause, COLLECTION_EXTERNAL) == 0,
                         .begin_ns = run->begin_ns,
                         .apart_ns = run->apart_ns};
-  if (!heap->minor) heap_resize(heap, &pause);
+  heap_resize(heap, &pause);
+  if (heap->marking != NULL) marking_note_end(heap, &run->record);
 }
 
 /* The work of a collection, world stopped, on the collector's stack. */
@@ -331,6 +344,7 @@ static void collection_carry_out(void *context) {
   uint64_t begin_cpu_ns = os_thread_cpu_ns();
   const struct plan *plan = heap->plan;
   heap->minor = plan->is_minor != NULL && plan->is_minor(heap, record->cause);
+  heap->traces = heap->minor ? TRACES_YOUNG : TRACES_ALL;
   record->minor = heap->minor;
   record->before_bytes = collection_used_bytes(heap);
   collection_revoke_pairs(heap);
@@ -339,8 +353,12 @@ static void collection_carry_out(void *context) {
   run->apart_ns = os_clock_ns() - apart_from_ns;
   collection_check_revoked(collector);
   collection_measure(heap, record);
-  if (!heap->minor) spaces_return_memory(heap, collection_is_idle(heap, record));
-  collection_resize(run);
+  collection_mark(heap, record);
+  bool resizes = !heap->minor || record->remark != 0;
+  if (resizes) {
+    spaces_return_memory(heap, collection_is_idle(heap, record));
+    collection_resize(run);
+  }
   team_disperse(heap->team);
   collection_check(heap, "after the collection");
 
@@ -355,7 +373,7 @@ static void collection_carry_out(void *context) {
   record->pause_ns = os_clock_ns() - run->begin_ns;
   if (heap->binding->collection_ended != NULL) heap->binding->collection_ended(heap->vm, record);
   report_collection(heap, record);
-  heap_resume_clock(heap);
+  if (resizes) heap_resume_clock(heap);
 }
 
 collection_outcome collection_run(tsr_mutator *self, const char *cause,
@@ -376,6 +394,48 @@ collection_outcome collection_run(tsr_mutator *self, const char *cause,
   run.record.pause_ns = os_clock_ns() - begin_ns;
   report_pause(heap, &run.record);
   return COLLECTION_RAN;
+}
+
+/* ---- steps of marking --------------------------------------------------------------------------- */
+
+static void step_carry_out(void *context) {
+  collection_run_state *run = context;
+  tsr_heap *heap = run->heap;
+  uint64_t begin_cpu_ns = os_thread_cpu_ns();
+  collection_revoke_pairs(heap);
+  collection_check_revoked(heap->collector);
+  team_gather(heap->team);
+  marking_step(heap);
+  team_disperse(heap->team);
+  run->record.before_bytes = run->record.after_bytes = collection_used_bytes(heap);
+  run->record.committed_bytes = os_atomic_load(&heap->account.total.bytes);
+  run->record.pause_cpu_ns = os_thread_cpu_ns() - begin_cpu_ns;
+}
+
+/* Claims the world, unless steps are not wanted. */
+static bool step_claim(tsr_mutator *self) {
+  struct collector *collector = self->heap->collector;
+  os_mutex_lock(&collector->lock);
+  bool disabled = collector->disabled > 0;
+  os_mutex_unlock(&collector->lock);
+  return !disabled && world_claim(self, false) == COLLECTION_RAN;
+}
+
+void collection_step(tsr_mutator *self) {
+  tsr_heap *heap = self->heap;
+  uint64_t begin_ns = os_clock_ns();
+  if (!step_claim(self)) return;
+  safepoint_stop_all(heap, self);
+  collection_run_state run = {.heap = heap,
+                              .record = {.cause = "marking",
+                                         .plan = heap->plan->name,
+                                         .number = heap->collector->started,
+                                         .workers = 1}};
+  bool is_due = marking_step_is_due(heap); /* another mutator may have been quicker */
+  if (is_due) os_stack_call(&heap->collector->stack, step_carry_out, &run);
+  world_yield(self);
+  run.record.pause_ns = os_clock_ns() - begin_ns;
+  if (is_due) report_step(heap, &run.record);
 }
 
 /* ---- requests --------------------------------------------------------------------------------- */

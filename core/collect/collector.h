@@ -80,6 +80,9 @@ tsr_status collection_request(tsr_mutator *self, tsr_error *error);
 /* Collects, where the plan does, and freezes what is live. */
 tsr_status collection_freeze(tsr_mutator *self, tsr_error *error);
 /* Stops the world, walks the heap, and resumes. */
+/* A pause for a step of marking, if one is due still. */
+void collection_step(tsr_mutator *self);
+
 tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context,
                                 tsr_error *error);
 /* Stops the world, verifies the heap, and resumes. */

@@ -15,6 +15,7 @@
 #include "core/trace/fibres.h"
 #include "core/trace/finalizers.h"
 #include "core/trace/identities.h"
+#include "core/trace/marking.h"
 #include "core/trace/pins.h"
 #include "core/trace/remembered.h"
 #include "core/trace/weak_tables.h"
@@ -46,6 +47,7 @@ static const instance_room instance_rooms[] = {{heap_open, heap_close},
                                                {finalizers_open, finalizers_close},
                                                {weak_tables_open, weak_tables_close},
                                                {remembered_open, remembered_close},
+                                               {marking_open, marking_close},
                                                {team_open, team_close},
                                                {collector_open, collector_close},
                                                {memory_requests_open, memory_requests_close},

@@ -24,6 +24,9 @@ typedef struct reference_rule {
   uint32_t high_shift;
 } reference_rule;
 
+/* With two generations: what a trace reaches. */
+enum heap_traces { TRACES_ALL, TRACES_YOUNG, TRACES_OLD };
+
 struct tsr_heap {
   /* Fixed at creation. */
   const tsr_binding *binding;
@@ -46,6 +49,7 @@ struct tsr_heap {
   os_atomic_word limit_bytes; /* current size: set in a pause, moved by compare-and-swap */
   sizing sizing;
   os_atomic_word bytes_allocated; /* by mutators, by atomic addition when a buffer changes hands */
+  os_atomic_word barrier_slow;    /* stores that the barrier has noted; any thread, by addition */
   os_atomic_word bound_mutators;  /* written under the collector's lock; sizes buffers */
   size_t
       hash_word_bytes; /* what an object grows by when its identity hash is appended; 0: none is. Fixed */
@@ -53,6 +57,9 @@ struct tsr_heap {
       young_blocks; /* with a young generation: how many blocks it had after the last collection; set in
                                   a pause */
   bool minor;       /* this collection is of the young generation alone; by the collecting thread */
+  enum heap_traces traces; /* what the trace looks at that runs now; the same */
+  uint8_t
+      marking_is_on; /* a cycle of marking in steps is under way: set in a pause, read by any thread */
   bool emergency;    /* this collection is the last before an allocation fails; as the next */
   bool opened_seals; /* some sealed page is open; by the collecting thread in a pause */
   const char *phase; /* of the collection, for messages; written by the collecting thread */
@@ -66,6 +73,7 @@ struct tsr_heap {
   struct finalizers *finalizers;   /* core/trace */
   struct weak_tables *weak_tables; /* core/trace */
   struct remembered *remembered;   /* core/trace; NULL: there is one generation */
+  struct marking *marking;         /* core/trace; NULL: the plan marks in one go */
   struct team *team;               /* core/trace */
   struct collector *collector;     /* core/collect */
   struct low_memory *low_memory;   /* core/collect */
@@ -92,6 +100,11 @@ uint32_t heap_acquire_staying(tsr_heap *heap, uint32_t count, enum block_space s
 /* Something comes to lie in a block behind which no write barrier stands yet. Any thread. */
 static inline void heap_note_born(tsr_heap *heap, uint32_t index) {
   if (heap->plan->generational) os_atomic8_set(&block_map_at(&heap->blocks, index)->remembered);
+}
+
+/* Whether objects may be marked between two collections. */
+static inline bool heap_is_marking(const tsr_heap *heap) {
+  return os_atomic8_is_set(&heap->marking_is_on);
 }
 
 /* Takes and lets go the locks of this room around fork(). */

@@ -29,6 +29,7 @@ struct plan {
   bool moves_objects;
   bool movable_arena;    /* default placement bumps in the movable arena, else in the copy space */
   bool generational;     /* the copy space is a young generation; the barrier arms what is older */
+  bool incremental;      /* what is old is marked in steps */
   uint32_t least_blocks; /* without which not even one object can be handled */
   const struct barrier *barrier;
 

@@ -186,7 +186,7 @@ size_t heap_queue_bytes(size_t heap_bytes);
 uint64_t heap_allocated_since(const tsr_heap *heap);
 /* In a pause, once what died is free: learns from this collection, and sets the current size. */
 void heap_resize(tsr_heap *heap, const sizing_pause *pause);
-/* The pause ends: from now on mutators run. */
+/* The pause of a resize ends: from now on mutators run, until the next, but for shorter pauses between. */
 void heap_resume_clock(tsr_heap *heap);
 
 /*

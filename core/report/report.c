@@ -19,6 +19,7 @@ struct report {
   os_stack stack; /* for lines of the log: a mutator may have little of its own left */
   memory_mapping stack_mapping;
   uint64_t minor_collections, major_collections;
+  uint64_t cycles, increments;
   uint64_t live_bytes_after_last;
   uint32_t workers;
   histogram pause_ns, pause_cpu_ns;
@@ -101,7 +102,13 @@ static void report_format_bytes(char *text, size_t size, uint64_t bytes) {
 typedef struct report_line {
   const tsr_heap *heap;
   const tsr_collection *collection;
+  const char *kind;
 } report_line;
+
+static const char *report_kind(const tsr_collection *c) {
+  if (c->remark != 0) return "Remark";
+  return c->minor != 0 ? "Young" : "Full";
+}
 
 static void report_log(void *context) {
   const report_line *line = context;
@@ -116,8 +123,8 @@ static void report_log(void *context) {
   fprintf(stderr,
           "[%.3fs][info][gc] %s%sGC(%" PRIu64 ") Pause %s (%s) %s->%s(%s) %.3fms plan=%s "
           "workers=%" PRIu32 "\n",
-          uptime_s, name, *name == '\0' ? "" : " ", c->number, c->minor != 0 ? "Young" : "Full",
-          c->cause, before, after, committed, (double)c->pause_ns * 1e-6, c->plan, c->workers);
+          uptime_s, name, *name == '\0' ? "" : " ", c->number, line->kind, c->cause, before, after,
+          committed, (double)c->pause_ns * 1e-6, c->plan, c->workers);
 }
 
 void report_collection(tsr_heap *heap, const tsr_collection *collection) {
@@ -128,21 +135,35 @@ void report_collection(tsr_heap *heap, const tsr_collection *collection) {
     report->minor_collections++;
   } else {
     report->major_collections++;
+  }
+  report->cycles += collection->remark;
+  if (collection->minor == 0 || collection->remark != 0) {
     report->live_bytes_after_last = collection->live_bytes;
   }
   os_mutex_unlock(&report->lock);
 }
 
-void report_pause(tsr_heap *heap, const tsr_collection *collection) {
+/* Under the lock. */
+static void report_add_pause(tsr_heap *heap, const tsr_collection *collection, const char *kind) {
   struct report *report = heap->report;
-  os_mutex_lock(&report->lock);
   histogram_add(&report->pause_ns, collection->pause_ns);
   histogram_add(&report->pause_cpu_ns, collection->pause_cpu_ns);
-  if (report->logs_collections) {
-    report_line line = {.heap = heap, .collection = collection};
-    os_stack_call(&report->stack, report_log, &line);
-  }
-  os_mutex_unlock(&report->lock);
+  if (!report->logs_collections) return;
+  report_line line = {.heap = heap, .collection = collection, .kind = kind};
+  os_stack_call(&report->stack, report_log, &line);
+}
+
+void report_pause(tsr_heap *heap, const tsr_collection *collection) {
+  os_mutex_lock(&heap->report->lock);
+  report_add_pause(heap, collection, report_kind(collection));
+  os_mutex_unlock(&heap->report->lock);
+}
+
+void report_step(tsr_heap *heap, const tsr_collection *step) {
+  os_mutex_lock(&heap->report->lock);
+  heap->report->increments++;
+  report_add_pause(heap, step, "Mark");
+  os_mutex_unlock(&heap->report->lock);
 }
 
 /* ---- figures ------------------------------------------------------------------------------------------------ */
@@ -170,7 +191,10 @@ void report_fill(tsr_heap *heap, tsr_stats *stats) {
                        .heap_limit_bytes = os_atomic_load(&heap->limit_bytes),
                        .workers = report->workers,
                        .mutators = (uint32_t)os_atomic_load(&heap->bound_mutators),
-                       .external_bytes = os_atomic_load(&heap->sizing.external_bytes)};
+                       .external_bytes = os_atomic_load(&heap->sizing.external_bytes),
+                       .cycles = report->cycles,
+                       .increments = report->increments,
+                       .barrier_slow = os_atomic_load(&heap->barrier_slow)};
   os_mutex_unlock(&report->lock);
 }
 
@@ -193,9 +217,11 @@ static void report_write(FILE *file, const tsr_stats *stats) {
   fprintf(file,
           "\"bytes_allocated\":%" PRIu64 ",\"peak_committed_bytes\":%" PRIu64
           ",\"live_bytes_after_last\":%" PRIu64 ",\"heap_max_bytes\":%" PRIu64
-          ",\"external_bytes\":%" PRIu64 ",\"workers\":%" PRIu32 "}\n",
+          ",\"external_bytes\":%" PRIu64 ",\"workers\":%" PRIu32 ",\"cycles\":%" PRIu64
+          ",\"increments\":%" PRIu64 ",\"barrier_slow\":%" PRIu64 "}\n",
           stats->bytes_allocated, stats->peak_committed_bytes, stats->live_bytes_after_last,
-          stats->heap_max_bytes, stats->external_bytes, stats->workers);
+          stats->heap_max_bytes, stats->external_bytes, stats->workers, stats->cycles,
+          stats->increments, stats->barrier_slow);
 }
 
 static void report_statistics_lost(const char *name) {

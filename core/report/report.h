@@ -19,6 +19,8 @@ void report_forget_threads(tsr_heap *heap);
 
 /* A collection is over: counted before any mutator runs again, so that all of them see it. */
 void report_collection(tsr_heap *heap, const tsr_collection *collection);
+/* A pause for a step of marking is over. */
+void report_step(tsr_heap *heap, const tsr_collection *step);
 /* The pause is over too; only now is its length known. */
 void report_pause(tsr_heap *heap, const tsr_collection *collection);
 

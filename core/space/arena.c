@@ -69,14 +69,24 @@ typedef struct free_run {
   uint32_t first, end;
 } free_run;
 
+/* Of a word's positions, those at which free runs begin. */
+static uint64_t bits_runs(block_bits bits, uint32_t word) {
+  uint64_t marks = bits_load(&bits.marks[word]);
+  return marks & ~bits_load(&bits.starts[word]);
+}
+
 /* The first free run from `from` on. */
 static bool bits_next_run(block_bits bits, uint32_t from, free_run *run) {
-  for (uint32_t at = bits_next(bits, from); at < BLOCK_GRANULES; at = bits_next(bits, at + 1)) {
-    if (bits_is_start(bits, at)) continue;
-    *run = (free_run){.first = at, .end = bits_next(bits, at + 1)};
-    return true;
+  if (from >= BLOCK_GRANULES) return false;
+  uint32_t word = from / 64;
+  uint64_t runs = bits_runs(bits, word) & (UINT64_MAX << (from % 64));
+  while (runs == 0) {
+    if (++word == BLOCK_BIT_WORDS) return false;
+    runs = bits_runs(bits, word);
   }
-  return false;
+  uint32_t first = word * 64 + (uint32_t)__builtin_ctzll(runs);
+  *run = (free_run){.first = first, .end = bits_next(bits, first + 1)};
+  return true;
 }
 
 static uint32_t granule_of(uintptr_t address) {
@@ -279,11 +289,11 @@ static uint32_t granules_for(size_t bytes) {
 
 /* Takes a run that was free; `clean`: it is zero. */
 static bool arena_take_run(arena *a, size_t least, size_t preferred, memory_allowance allowance,
-                           bool for_copies, bump_buffer *taken, bool *clean) {
+                           bump_buffer *taken, bool *clean) {
   uint32_t least_granules = granules_for(least);
   uint32_t granules = preferred < least ? least_granules : granules_for(preferred);
   os_mutex_lock(&a->lock);
-  uint32_t index = arena_find(a, least_granules, allowance, for_copies);
+  uint32_t index = arena_find(a, least_granules, allowance, false);
   if (index != BLOCK_NONE) {
     free_run run = arena_carve(a, index, least_granules, granules);
     *taken = (bump_buffer){address_of(a, index, run.first), address_of(a, index, run.end)};
@@ -293,18 +303,49 @@ static bool arena_take_run(arena *a, size_t least, size_t preferred, memory_allo
   return index != BLOCK_NONE;
 }
 
-bool arena_take_for_copies(arena *a, size_t least, bump_buffer *taken) {
-  bool clean;
-  if (!arena_take_run(a, least, BLOCK_BYTES, MEMORY_WITHIN_LIMIT, true, taken, &clean))
-    return false;
-  os_memory_allow(taken->start, taken->end);
-  return true;
+uint32_t arena_borrow(arena *a, size_t least) {
+  os_mutex_lock(&a->lock);
+  uint32_t index = arena_find(a, granules_for(least), MEMORY_WITHIN_LIMIT, true);
+  if (index != BLOCK_NONE) runs_unfile(a, index);
+  os_mutex_unlock(&a->lock);
+  return index;
+}
+
+bool arena_borrow_run(arena *a, uint32_t index, uintptr_t from, size_t least, bool any,
+                      bump_buffer *taken) {
+  block_bits bits = bits_of(a, index);
+  uint32_t granules = granules_for(least);
+  if (!any && granules < RUN_WORTHWHILE) granules = RUN_WORTHWHILE;
+  free_run run;
+  uint32_t at = (uint32_t)((from - block_map_start(&a->heap->blocks, index)) / TSR_GRANULE);
+  while (bits_next_run(bits, at, &run)) {
+    at = run.end;
+    if (run_length(run) < granules) continue;
+    object_bit_change_shared(bits.marks, run.first, false);
+    *taken = (bump_buffer){address_of(a, index, run.first), address_of(a, index, run.end)};
+    os_memory_allow(taken->start, taken->end);
+    return true;
+  }
+  return false;
+}
+
+void arena_return_run(arena *a, bump_buffer rest) {
+  if (rest.start == rest.end) return;
+  uint32_t index = block_map_index(&a->heap->blocks, rest.start);
+  object_bit_change_shared(bits_of(a, index).marks, granule_of(rest.start), true);
+  os_memory_forbid(rest.start, rest.end);
+}
+
+void arena_return(arena *a, uint32_t index) {
+  os_mutex_lock(&a->lock);
+  runs_file(a, index, longest_run(a, index));
+  os_mutex_unlock(&a->lock);
 }
 
 bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
                 bump_buffer *taken) {
   bool clean;
-  if (!arena_take_run(a, least, preferred, allowance, false, taken, &clean)) return false;
+  if (!arena_take_run(a, least, preferred, allowance, taken, &clean)) return false;
   bump_buffer_count(a->heap, *taken);
   arena_hand_out(taken->start, taken->end, clean);
   return true;
@@ -514,6 +555,14 @@ static bool sweep_words(const arena *a, block_bits bits) {
   return died != 0;
 }
 
+void arena_clear_marks(arena *a) {
+  for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(&a->heap->blocks, i)->next) {
+    block_bits bits = bits_of(a, i);
+    for (uint32_t k = 0; k < BLOCK_BIT_WORDS; k++)
+      bits.marks[k] &= ~bits.starts[k];
+  }
+}
+
 /* In an immortal arena nothing dies but the ends of objects that were shrunk. */
 static void sweep_shrunk(const arena *a, uint32_t index, block_bits bits) {
   for (uint32_t at = bits_next(bits, 0); at < BLOCK_GRANULES; at = bits_next(bits, at + 1)) {
@@ -712,6 +761,7 @@ static const char *block_fault(const arena *a, uint32_t index) {
     return "an arena's block is filed under its longest free run";
   }
   block_bits bits = bits_of(a, index);
+  if (heap_is_marking(a->heap)) return NULL;
   for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
     if ((bits.starts[i] & bits.marks[i]) != 0) {
       return "no object of an arena is marked outside a trace";

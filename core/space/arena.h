@@ -56,8 +56,16 @@ void arena_close(arena *a);
    block is only taken when no run serves. False: as bump_blocks_take(). */
 bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
                 bump_buffer *taken);
-/* Takes a whole free run for copies of survivors, not zeroed, in a pause. False: no memory. */
-bool arena_take_for_copies(arena *a, size_t least, bump_buffer *taken);
+/* Takes a block with a free run of `least` bytes for copies of survivors, in a pause: it is the caller's until
+   arena_return(). BLOCK_NONE: no memory. */
+uint32_t arena_borrow(arena *a, size_t least);
+/* Takes the first free run at or behind `from` of such a block that is worth while and has `least` bytes, whole and not
+   zeroed; where there is none and `any`, a shorter one than is worth while. False: there is none. */
+bool arena_borrow_run(arena *a, uint32_t index, uintptr_t from, size_t least, bool any,
+                      bump_buffer *taken);
+/* Gives the rest of such a run back; and the block. */
+void arena_return_run(arena *a, bump_buffer rest);
+void arena_return(arena *a, uint32_t index);
 /* Takes pages for one object; zeroed. 0: as arena_take(). For sealable arenas. */
 uintptr_t arena_take_pages(arena *a, size_t bytes, size_t align, size_t offset, bool code,
                            memory_allowance allowance);
@@ -107,6 +115,9 @@ void arena_relist(arena *a, uint32_t index, bool used);
 /* Takes a block with its objects over, and their bits with it; or all blocks of another arena. */
 void arena_take_over(arena *a, uint32_t index);
 void arena_take_over_all(arena *a, arena *from);
+
+/* Nothing in it counts as reached any more. */
+void arena_clear_marks(arena *a);
 
 /* Frees what was not reached; returns the bytes of what was, gaps between objects included. */
 size_t arena_sweep(arena *a);

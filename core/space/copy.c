@@ -53,20 +53,32 @@ static void copy_target_retire(const copy_buffer *targets, copy_target *target) 
   if (targets->arena == NULL) {
     copy_target_flush(&targets->space->to.heap->blocks, target);
     os_memory_forbid(target->cursor, target->end);
-  } else if (target->cursor < target->end) {
-    bump_buffer rest = {target->cursor, target->end};
-    arena_trim(targets->arena, &rest, target->cursor);
+  } else {
+    arena_return_run(targets->arena, (bump_buffer){target->cursor, target->end});
+    arena_return(targets->arena, target->block);
   }
   *target = (copy_target){.block = BLOCK_NONE};
 }
 
-/* Another run of an arena, of `least` bytes or more. */
+/* Another run of an arena, of `least` bytes or more: of the block that is there already, or of another one. */
 static bool copy_target_renew_promoting(const copy_buffer *targets, copy_target *target,
                                         size_t least) {
+  arena *a = targets->arena;
   bump_buffer taken;
-  if (!arena_take_for_copies(targets->arena, least, &taken)) return false;
+  if (target->block != BLOCK_NONE &&
+      arena_borrow_run(a, target->block, target->end, least, false, &taken)) {
+    arena_return_run(a, (bump_buffer){target->cursor, target->end});
+    target->cursor = taken.start;
+    target->end = taken.end;
+    return true;
+  }
+  uint32_t index = arena_borrow(a, least);
+  if (index == BLOCK_NONE) return false;
   copy_target_retire(targets, target);
-  uint32_t index = block_map_index(&targets->space->to.heap->blocks, taken.start);
+  uintptr_t start = block_map_start(&targets->space->to.heap->blocks, index);
+  bool found = arena_borrow_run(a, index, start, least, true, &taken);
+  TSR_CHECK(found, "a block that is borrowed has a run of that length");
+  (void)found;
   *target = (copy_target){.block = index, .cursor = taken.start, .end = taken.end};
   return true;
 }

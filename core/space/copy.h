@@ -47,6 +47,7 @@ typedef struct copy_buffer {
   struct arena
       *arena; /* NULL: it copies into the space; else objects are promoted into this arena */
   struct copy_buffer *otherwise; /* where an object goes that finds no room here; NULL: it stays */
+  bool marks;                    /* what is promoted has been reached */
   copy_target main, overflow;
   size_t live_bytes; /* copied */
 } copy_buffer;
@@ -120,7 +121,7 @@ OS_ALWAYS_INLINE void copy_note_promoted(const copy_buffer *targets, uintptr_t t
   const object_bits *bits = &targets->space->to.heap->bits;
   size_t index = object_bit_index(bits, target);
   object_bit_set_first(bits->starts, index, shared);
-  object_bit_set_first(bits->marks, index, shared);
+  if (targets->marks) object_bit_set_first(bits->marks, index, shared);
 }
 
 /* What is stored into an object's first word publishes the copy, where it is `shared`. */
@@ -159,7 +160,7 @@ OS_ALWAYS_INLINE tsr_ref copy_evacuate(copy_buffer *targets, uintptr_t base, tsr
   return copy_evacuate_to(targets, base, object, header, bytes, false, shared);
 }
 
-/* The same with destinations in an arena: the object has its start bit, and is marked. */
+/* The same with destinations in an arena: the object has its start bit, and its mark where the buffer marks. */
 OS_ALWAYS_INLINE tsr_ref copy_promote(copy_buffer *targets, uintptr_t base, tsr_ref object,
                                       uint64_t header, size_t bytes, bool shared) {
   return copy_evacuate_to(targets, base, object, header, bytes, true, shared);

@@ -123,6 +123,12 @@ bool large_space_reach(large_space *space, tsr_ref object, bool shared) {
   return true;
 }
 
+void large_space_clear_marks(large_space *space) {
+  const block_map *map = &space->heap->blocks;
+  for (uint32_t i = space->first; i != BLOCK_NONE; i = block_map_at(map, i)->next)
+    block_map_at(map, i)->reached = 0;
+}
+
 /* ---- release ------------------------------------------------------------------------------------ */
 
 size_t large_space_release(large_space *space) {

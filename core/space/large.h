@@ -54,6 +54,9 @@ static inline size_t large_space_blocks(const large_space *space) {
   return os_atomic_load(&space->blocks);
 }
 
+/* No object counts as reached any more. World stopped. */
+void large_space_clear_marks(large_space *space);
+
 /* Frees what was not reached; returns the bytes of what was. World stopped. */
 size_t large_space_release(large_space *space);
 

@@ -60,6 +60,13 @@ size_t spaces_release_staying(tsr_heap *heap) {
   return live_bytes;
 }
 
+void spaces_clear_marks(tsr_heap *heap) {
+  large_space_clear_marks(&heap->spaces->large);
+  for (unsigned i = 0; i < ARENAS; i++) {
+    if (i != ARENA_MOVABLE) arena_clear_marks(&heap->spaces->arenas[i]);
+  }
+}
+
 void spaces_return_memory(tsr_heap *heap, bool is_idle) {
   block_map_end_collection(&heap->blocks, is_idle);
   if (heap->verifies)

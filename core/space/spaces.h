@@ -42,6 +42,9 @@ bool spaces_is_reached(const tsr_heap *heap, tsr_ref object);
    the bytes of what was reached. World stopped. */
 size_t spaces_release_staying(tsr_heap *heap);
 
+/* Nothing that stays counts as reached any more. World stopped. */
+void spaces_clear_marks(tsr_heap *heap);
+
 /* Calls back for every object of every space, or for every immortal one. World stopped, no buffer handed out. */
 void spaces_enumerate(const tsr_heap *heap, tsr_object_callback callback, void *context);
 void spaces_each_immortal(const tsr_heap *heap, void (*visit)(void *context, tsr_ref object),

@@ -22,6 +22,7 @@
 #include "core/object/reference.h"
 #include "core/object/walk.h"
 #include "core/os/compiler.h"
+#include "core/trace/remembered.h"
 #include "core/trace/team.h"
 #include "core/trace/weak.h"
 
@@ -111,21 +112,28 @@ enum kernel_wait {
   KERNEL_WAITS_FOR_OBJECT /* it reads the object, and may move it */
 };
 
+enum kernel_pace {
+  KERNEL_TO_THE_END,
+  KERNEL_IN_STEPS /* it stops when worker_has_to_stop(); what is left is in the queue then */
+};
+
 /* What a copy of the kernel is made of. Constants, all of them. */
 typedef struct kernel {
   kernel_visit *visit;
   kernel_scan_function *scan_other; /* kernel_scan_other() of this kernel, apart from the loops */
   enum kernel_wait waits;           /* what an edge waits for */
-  bool tagged;                      /* the reference rule is not "an address or zero" */
-  bool shared;                      /* several workers trace */
+  enum kernel_pace pace;
+  bool tagged; /* the reference rule is not "an address or zero" */
+  bool shared; /* several workers trace */
 } kernel;
 
 /* Defines a kernel, and a kernel_scan_function name_trace() for a worker's part in a trace. */
-#define KERNEL_DEFINE(name, visit_function, edge_waits, has_tags, is_shared)                       \
+#define KERNEL_DEFINE(name, visit_function, edge_waits, has_pace, has_tags, is_shared)             \
   static kernel_scan_function name##_scan_other;                                                   \
   static const kernel name = {.visit = (visit_function),                                           \
                               .scan_other = name##_scan_other,                                     \
                               .waits = (edge_waits),                                               \
+                              .pace = (has_pace),                                                  \
                               .tagged = (has_tags),                                                \
                               .shared = (is_shared)};                                              \
   OS_NEVER_INLINE void name##_scan_other(struct worker *worker, tsr_ref object, size_t position) { \
@@ -137,11 +145,11 @@ typedef struct kernel {
 
 /* The kernels of a plan: name_alone and name_shared, for plain references and for tagged ones, and name_trace(),
    which chooses. */
-#define KERNEL_DEFINE_ALL(name, visit, waits)                                                      \
-  KERNEL_DEFINE(name##_alone, visit, waits, true, false)                                           \
-  KERNEL_DEFINE(name##_shared, visit, waits, true, true)                                           \
-  KERNEL_DEFINE(name##_plain_alone, visit, waits, false, false)                                    \
-  KERNEL_DEFINE(name##_plain_shared, visit, waits, false, true)                                    \
+#define KERNEL_DEFINE_ALL(name, visit, waits, pace)                                                \
+  KERNEL_DEFINE(name##_alone, visit, waits, pace, true, false)                                     \
+  KERNEL_DEFINE(name##_shared, visit, waits, pace, true, true)                                     \
+  KERNEL_DEFINE(name##_plain_alone, visit, waits, pace, false, false)                              \
+  KERNEL_DEFINE(name##_plain_shared, visit, waits, pace, false, true)                              \
   static void name##_trace(struct worker *worker, bool shared) {                                   \
     static void (*const traces[2][2])(struct worker *) = {                                         \
         {name##_alone_trace, name##_shared_trace},                                                 \
@@ -399,7 +407,8 @@ OS_ALWAYS_INLINE void kernel_scan_array(const kernel k, kernel_run *run, tsr_ref
   size_t first = 0, end = (elements + KERNEL_PIECE_ELEMENTS - 1) / KERNEL_PIECE_ELEMENTS;
   if (position != 0) {
     first = position >> 32;
-    end = position & UINT32_MAX;
+    if ((position & UINT32_MAX) < end) end = position & UINT32_MAX;
+    if (first >= end) return; /* the array was shrunk between two steps */
   }
   while (end - first > 1) {
     size_t middle = first + (end - first) / 2;
@@ -529,6 +538,12 @@ OS_ALWAYS_INLINE void kernel_share(const kernel k, kernel_run *run, uint32_t *tu
   kernel_restore(run);
 }
 
+/* Whether a step has to stop, asked from time to time. */
+OS_ALWAYS_INLINE bool kernel_has_to_stop(const kernel k, const kernel_run *run, uint32_t *looks) {
+  return k.pace == KERNEL_IN_STEPS && ++*looks % KERNEL_TURN == 0 &&
+         worker_has_to_stop(run->worker);
+}
+
 /* Edges that wait are visited when nothing else is left: in a graph that lies in depth-first order the one
    that was put off last, as it comes next; else all of them. False: none waits. */
 OS_ALWAYS_INLINE bool kernel_visit_waiting(const kernel k, kernel_run *run) {
@@ -539,8 +554,8 @@ OS_ALWAYS_INLINE bool kernel_visit_waiting(const kernel k, kernel_run *run) {
 OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
   uintptr_t *ring = run->worker->objects;
   size_t next = 0, waiting = 0; /* as next_edge and edges_waiting */
-  uint32_t turns = 0;
-  for (;;) {
+  uint32_t turns = 0, looks = 0;
+  while (!kernel_has_to_stop(k, run, &looks)) {
     uintptr_t object;
     if (TSR_UNLIKELY(run->top == run->worker->queue.bottom)) {
       if (waiting == 0) {
@@ -570,6 +585,9 @@ OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
     kernel_scan(k, run, (tsr_ref)object);
     kernel_share(k, run, &turns);
   }
+  while (waiting > 0)
+    kernel_push(run, (tsr_ref)kernel_exchange(&ring[(next - waiting--) % WORKER_OBJECTS], 0));
+  kernel_flush_edges(k, run);
 }
 
 /* With a visit that reads, and may move, them. */
@@ -645,12 +663,16 @@ OS_NEVER_INLINE void kernel_rescan_copied(const kernel k, struct worker *worker,
   }
 }
 
+/* A minor collection queues old objects that are gray, and marks none. */
 OS_NEVER_INLINE void kernel_rescan_arena(const kernel k, struct worker *worker, uint32_t index) {
-  const tsr_heap *heap = worker->heap;
+  tsr_heap *heap = worker->heap;
   uintptr_t at = block_map_start(&heap->blocks, index);
   uintptr_t end = at + BLOCK_BYTES;
-  for (; (at = arena_next_object(heap, at, end, true)) < end; at += TSR_GRANULE) {
-    kernel_rescan_object(k, worker, (tsr_ref)at);
+  for (; (at = arena_next_object(heap, at, end, heap->traces != TRACES_YOUNG)) < end;
+       at += TSR_GRANULE) {
+    tsr_ref object = (tsr_ref)at;
+    if (heap->traces != TRACES_YOUNG || remembered_is_gray(heap, object))
+      kernel_rescan_object(k, worker, object);
   }
 }
 

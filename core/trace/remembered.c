@@ -6,20 +6,9 @@
 #include "core/object/reference.h"
 #include "core/object/walk.h"
 
-#define CHUNK_LOG_BYTES 4096u
-#define CHUNK_OBJECTS   ((CHUNK_LOG_BYTES - 2 * sizeof(void *)) / sizeof(tsr_ref))
-
-typedef struct log_chunk {
-  struct log_chunk *next;
-  size_t count;
-  tsr_ref objects[CHUNK_OBJECTS];
-} log_chunk;
-
-_Static_assert(sizeof(log_chunk) == CHUNK_LOG_BYTES, "chunks have no gaps");
-
 struct remembered {
-  os_mutex lock;    /* guards what follows while mutators run */
-  log_chunk *first; /* all but the first are full */
+  os_mutex lock; /* guards what follows while mutators run */
+  word_log log;
 };
 
 /* ---- the log ----------------------------------------------------------------------------------------- */
@@ -36,18 +25,10 @@ tsr_status remembered_open(tsr_heap *heap, tsr_error *error) {
   return TSR_OK;
 }
 
-static void log_drop(tsr_heap *heap, log_chunk *chunk) {
-  while (chunk != NULL) {
-    log_chunk *next = chunk->next;
-    segment_release(&heap->account, MEMORY_REMEMBERED, chunk, sizeof *chunk);
-    chunk = next;
-  }
-}
-
 void remembered_close(tsr_heap *heap) {
   struct remembered *all = heap->remembered;
   if (all == NULL) return;
-  log_drop(heap, all->first);
+  word_log_drop(heap, &all->log);
   os_mutex_destroy(&all->lock);
   segment_release(&heap->account, MEMORY_INSTANCE, all, sizeof *all);
   heap->remembered = NULL;
@@ -61,24 +42,13 @@ static block *remembered_block(const tsr_heap *heap, tsr_ref object) {
   return block_map_at(&heap->blocks, block_map_index(&heap->blocks, (uintptr_t)object));
 }
 
-static bool log_add(tsr_heap *heap, tsr_ref object) {
-  struct remembered *all = heap->remembered;
-  log_chunk *chunk = all->first;
-  if (chunk == NULL || chunk->count == CHUNK_OBJECTS) {
-    chunk = segment_request(&heap->account, MEMORY_REMEMBERED, sizeof *chunk);
-    if (chunk == NULL) return false;
-    chunk->count = 0;
-    chunk->next = all->first;
-    all->first = chunk;
-  }
-  chunk->objects[chunk->count++] = object;
-  return true;
-}
-
 void remembered_add(tsr_heap *heap, tsr_ref object) {
-  os_mutex_lock(&heap->remembered->lock);
-  if (!log_add(heap, object)) os_atomic8_set(&remembered_block(heap, object)->remembered);
-  os_mutex_unlock(&heap->remembered->lock);
+  struct remembered *all = heap->remembered;
+  os_mutex_lock(&all->lock);
+  if (!word_log_push(heap, &all->log, (uintptr_t)object)) {
+    os_atomic8_set(&remembered_block(heap, object)->remembered);
+  }
+  os_mutex_unlock(&all->lock);
 }
 
 /* ---- objects ------------------------------------------------------------------------------------------ */
@@ -115,18 +85,12 @@ static bool object_is_young_referrer(const tsr_heap *heap, tsr_ref object) {
   return false;
 }
 
-typedef void object_visit(void *context, tsr_ref object);
-
-/* Takes everything out of the log. */
-static void log_empty(tsr_heap *heap, object_visit *visit, void *context) {
-  log_chunk *log = heap->remembered->first;
-  heap->remembered->first = NULL;
-  for (log_chunk *chunk = log; chunk != NULL; chunk = chunk->next) {
-    for (size_t i = 0; i < chunk->count; i++)
-      visit(context, chunk->objects[i]);
-  }
-  log_drop(heap, log);
+bool remembered_is_gray(tsr_heap *heap, tsr_ref object) {
+  return (header_gc_byte(header_load_anywhere(object)) & GC_ARMED) == 0 ||
+         seal_is_closed(heap, object);
 }
+
+typedef void object_visit(void *context, tsr_ref object);
 
 /* ---- blocks ------------------------------------------------------------------------------------------- */
 
@@ -134,57 +98,66 @@ static bool block_is_old(enum block_space space) {
   return space == BLOCK_ARENA || space == BLOCK_SEALED || space == BLOCK_LARGE;
 }
 
-/* The objects of an old block, or those that are marked. */
-static void block_each(tsr_heap *heap, uint32_t index, bool marked_only, object_visit *visit,
+/* The objects of an old block, or the gray ones. */
+static void block_each(tsr_heap *heap, uint32_t index, bool gray_only, object_visit *visit,
                        void *context) {
   if (block_map_space(&heap->blocks, index) == BLOCK_LARGE) {
     tsr_ref object = large_space_object(&heap->spaces->large, index);
-    bool wanted = !marked_only || block_map_at(&heap->blocks, index)->reached != 0;
-    if (wanted && header_load(object) != 0) visit(context, object);
+    if (header_load(object) == 0) return;
+    if (!gray_only || remembered_is_gray(heap, object)) visit(context, object);
     return;
   }
   uintptr_t at = block_map_start(&heap->blocks, index), end = at + BLOCK_BYTES;
-  for (; (at = arena_next_object(heap, at, end, marked_only)) < end; at += TSR_GRANULE)
-    visit(context, (tsr_ref)at);
+  for (; (at = arena_next_object(heap, at, end, false)) < end; at += TSR_GRANULE) {
+    if (!gray_only || remembered_is_gray(heap, (tsr_ref)at)) visit(context, (tsr_ref)at);
+  }
 }
 
-/* Takes each remembered block; it is not remembered any more, but for what the visits do. */
-static void remembered_each(tsr_heap *heap, bool marked_only, object_visit *visit, void *context) {
+/* Takes each remembered block. `forgets`: it is not remembered any more, but for what the visits do. */
+static void remembered_each(tsr_heap *heap, bool gray_only, bool forgets, object_visit *visit,
+                            void *context) {
   const block_map *map = &heap->blocks;
   for (uint32_t i = 0; i < block_map_extent(map); i++) {
     block *b = block_map_at(map, i);
     if (!block_is_old(block_map_space(map, i)) || b->remembered == 0) continue;
-    b->remembered = 0;
-    block_each(heap, i, marked_only, visit, context);
+    if (forgets) b->remembered = 0;
+    block_each(heap, i, gray_only, visit, context);
   }
+}
+
+/* The objects of a log that do not lie in remembered blocks, of which all that are gray are looked at. */
+static void log_each(tsr_heap *heap, const word_log *log, object_visit *visit, void *context) {
+  for (const log_chunk *chunk = log->first; chunk != NULL; chunk = chunk->next) {
+    for (size_t i = 0; i < chunk->count; i++) {
+      tsr_ref object = (tsr_ref)chunk->words[i];
+      if (remembered_block(heap, object)->remembered == 0) visit(context, object);
+    }
+  }
+}
+
+/* The same, and takes them out. */
+static void log_empty(tsr_heap *heap, object_visit *visit, void *context) {
+  word_log log = heap->remembered->log;
+  heap->remembered->log.first = NULL;
+  log_each(heap, &log, visit, context);
+  word_log_drop(heap, &log);
 }
 
 /* ---- minor collections ----------------------------------------------------------------------------------- */
 
-/* Marks and queues an object as if it were reached by a collection of everything. */
+/* Queues an object as if it were reached by a collection of everything. */
 static void reach_remembered(void *context, tsr_ref object) {
-  struct worker *worker = context;
-  tsr_heap *heap = worker->heap;
-  if (header_is_leaf(header_load(object))) return;
-  remembered_block(heap, object)->remembered = 1;
-  enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
-  worker_reach_staying(worker, object, space, false);
+  worker_queue_staying(context, object);
 }
 
 void remembered_reach(struct worker *worker) {
   tsr_heap *heap = worker->heap;
-  remembered_each(heap, false, reach_remembered, worker);
-  log_empty(heap, reach_remembered, worker);
+  log_each(heap, &heap->remembered->log, reach_remembered, worker);
+  remembered_each(heap, true, false, reach_remembered, worker);
 }
 
 static void renew_object(void *context, tsr_ref object) {
   tsr_heap *heap = context;
-  block *b = remembered_block(heap, object);
-  if (block_map_space_of(&heap->blocks, (uintptr_t)object) == BLOCK_LARGE) {
-    b->reached = 0;
-  } else {
-    object_bit_clear(heap->bits.marks, object_bit_index(&heap->bits, (uintptr_t)object));
-  }
   if (header_is_leaf(header_load(object))) return;
   if (object_is_young_referrer(heap, object)) {
     object_make_gray(heap, object);
@@ -194,7 +167,8 @@ static void renew_object(void *context, tsr_ref object) {
 }
 
 void remembered_renew(tsr_heap *heap) {
-  remembered_each(heap, true, renew_object, heap);
+  log_empty(heap, renew_object, heap);
+  remembered_each(heap, true, true, renew_object, heap);
 }
 
 /* ---- collections of everything ----------------------------------------------------------------------------- */
@@ -213,5 +187,35 @@ void remembered_rebuild(tsr_heap *heap, bool is_young_left) {
   for (uint32_t i = 0; is_young_left && i < block_map_extent(map); i++) {
     if (block_is_old(block_map_space(map, i))) block_map_at(map, i)->remembered = 1;
   }
-  remembered_each(heap, false, is_young_left ? renew_object : arm_object, heap);
+  remembered_each(heap, false, true, is_young_left ? renew_object : arm_object, heap);
+}
+
+/* ---- the end of a cycle ----------------------------------------------------------------------------------- */
+
+static bool log_keeps(void *context, uintptr_t word) {
+  return spaces_is_reached(context, (tsr_ref)word);
+}
+
+void remembered_purge(tsr_heap *heap) {
+  word_log_filter(heap, &heap->remembered->log, log_keeps, heap);
+}
+
+/* ---- verifying -------------------------------------------------------------------------------------------- */
+
+static bool is_old_object(const tsr_heap *heap, tsr_ref object) {
+  uint32_t index = block_map_index(&heap->blocks, (uintptr_t)object);
+  enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
+  if (space == BLOCK_LARGE) return large_space_object(&heap->spaces->large, index) == object;
+  return block_is_old(space) && arena_is_start(heap, object);
+}
+
+tsr_ref remembered_fault(const tsr_heap *heap) {
+  if (heap->remembered == NULL) return NULL;
+  for (const log_chunk *chunk = heap->remembered->log.first; chunk != NULL; chunk = chunk->next) {
+    for (size_t i = 0; i < chunk->count; i++) {
+      tsr_ref object = (tsr_ref)chunk->words[i];
+      if (!is_old_object(heap, object)) return object;
+    }
+  }
+  return NULL;
 }

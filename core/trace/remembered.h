@@ -7,9 +7,10 @@
  * barrier makes the block *remembered*: new objects there, and those that are promoted. So does an object for which the
  * log finds no memory; nothing depends on that.
  *
- * A minor collection marks the objects of the log, and all of remembered blocks, and scans them. At its end it looks
- * at what is marked: what still refers to a young object is logged again, the rest is armed [design: remembered-set]. Nothing old is
- * marked otherwise in a minor collection, and nothing stays so.
+ * A minor collection scans the objects of the log, and the gray ones of remembered blocks, those among them that it
+ * has promoted itself. At its end it looks at the same once more: what still refers to a young object is logged again, the
+ * rest is armed [design: remembered-set]. No mark is needed for that: an object is looked at for its block or for its
+ * entry in the log, never for both.
  */
 #ifndef CORE_TRACE_REMEMBERED_H
 #define CORE_TRACE_REMEMBERED_H
@@ -24,8 +25,12 @@ void remembered_fork(tsr_heap *heap, os_fork_stage stage);
 /* Logs an old object, which is gray now. Any thread. */
 void remembered_add(tsr_heap *heap, tsr_ref object);
 
-/* A minor collection, before its trace: marks and queues what is remembered. After its release: remembers what
-   still refers to young objects. */
+/* Whether an old object may have been stored into since the last collection that looked at it, or is new. What is sealed
+   is armed for good, and counts. */
+bool remembered_is_gray(tsr_heap *heap, tsr_ref object);
+
+/* A minor collection, before its trace: queues what is remembered. After its release: remembers what still refers to
+   young objects. */
 void remembered_reach(struct worker *worker);
 void remembered_renew(tsr_heap *heap);
 
@@ -33,5 +38,11 @@ void remembered_renew(tsr_heap *heap);
    those that refer to young ones, where there are any. */
 void remembered_forget(tsr_heap *heap);
 void remembered_rebuild(tsr_heap *heap, bool is_young_left);
+
+/* An entry of the log that is no old object; NULL: there is none. World stopped, no buffer handed out. */
+tsr_ref remembered_fault(const tsr_heap *heap);
+
+/* Before what is old and not marked is freed: forgets it. */
+void remembered_purge(tsr_heap *heap);
 
 #endif

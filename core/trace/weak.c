@@ -5,6 +5,7 @@
 
 #include "core/object/reference.h"
 #include "core/trace/finalizers.h"
+#include "core/trace/marking.h"
 #include "core/trace/weak_tables.h"
 
 /* After so many traces the rest are the collecting thread's alone: one that wakes the others finds little, as when
@@ -18,6 +19,8 @@ static uint64_t *object_word(tsr_ref object, uint32_t offset) {
 }
 
 void weak_find(struct worker *worker, tsr_ref object, const layout *l) {
+  if (worker->marks_old || worker->in_steps) marking_note_weak(worker, object);
+  if (worker->in_steps) return;
   if (l->kind == TSR_LAYOUT_EPHEMERON) {
     tsr_ephemeron *e = layout_ephemeron(l, object);
     if (e->reserved[EPHEMERON_LINK] != 0) return;
@@ -151,6 +154,14 @@ static void ephemeron_wait(tsr_weak_phase *phase, tsr_ephemeron *e, tsr_ref key)
   header_store(key, displaced_word(e));
 }
 
+void weak_keep(tsr_heap *heap, tsr_slot *first, size_t count) {
+  struct worker *worker = &heap->team->first;
+  bool marks_old = worker->marks_old;
+  worker->marks_old = false;
+  heap->plan->visit_slots(worker, first, count);
+  worker->marks_old = marks_old;
+}
+
 void weak_examine(tsr_weak_phase *phase, tsr_ephemeron *e) {
   tsr_ref key = weak_object(phase->heap, &e->key);
   phase->visits++;
@@ -159,7 +170,7 @@ void weak_examine(tsr_weak_phase *phase, tsr_ephemeron *e) {
     return;
   }
   e->reserved[EPHEMERON_LINK] = 0;
-  phase->heap->plan->visit_slots(&phase->heap->team->first, &e->key, 2); /* and the value */
+  weak_keep(phase->heap, &e->key, 2); /* and the value */
 }
 
 /* Takes some ephemerons out of a worker's list. */
@@ -259,10 +270,13 @@ void weak_process(tsr_heap *heap, tsr_collection *record) {
   weak_tables_drop_waiting(heap);
   ephemerons_end(&phase);
   weak_tables_trim(heap);
-  record->finalizable = phase.finalizable;
-  record->ephemeron_visits = phase.visits;
-  for (uint32_t i = 0; i < heap->team->active; i++)
-    record->ephemeron_visits += team_worker(heap->team, i)->ephemeron_visits;
+  record->finalizable += phase.finalizable;
+  record->ephemeron_visits += phase.visits;
+  for (uint32_t i = 0; i < heap->team->active; i++) {
+    struct worker *worker = team_worker(heap->team, i);
+    record->ephemeron_visits += worker->ephemeron_visits;
+    worker->ephemeron_visits = 0;
+  }
 }
 
 void weak_visit(tsr_heap *heap, tsr_visitor *visitor) {

@@ -46,6 +46,10 @@ OS_ALWAYS_INLINE void weak_fetch(const tsr_heap *heap, const tsr_slot *slot) {
   OS_FETCH((const void *)reference_address(&heap->references, slot->word));
 }
 
+/* Visits slots for what is weak about them. A minor collection takes whatever is old for live, which is no reason to mark
+   it: the remark comes back to all that is weak. */
+void weak_keep(tsr_heap *heap, tsr_slot *first, size_t count);
+
 /* An ephemeron, wherever it lies, that the trace has found, or that is found in the weak phase. */
 void weak_examine(tsr_weak_phase *phase, tsr_ephemeron *e);
 

@@ -4,6 +4,7 @@
 #include "core/trace/worker.h"
 
 #include "core/object/ephemeron.h"
+#include "core/trace/marking.h"
 #include "core/trace/team.h"
 
 void worker_reset(struct worker *worker) {
@@ -16,15 +17,34 @@ void worker_reset(struct worker *worker) {
   worker->targets = copy_buffer_empty(&spaces->copy);
   worker->promotions =
       copy_buffer_promoting(&spaces->copy, &spaces->arenas[ARENA_PROMOTED], &worker->targets);
+  worker->deadline_ns = worker->turns_left = WORKER_NEVER;
   worker->edges_waiting = 0;
   for (size_t i = 0; i < WORKER_EDGES; i++)
     worker->edges[i] = WORKER_NO_EDGE;
 }
 
+bool worker_has_to_stop(struct worker *worker) {
+  bool late = worker->deadline_ns != WORKER_NEVER && os_clock_ns() >= worker->deadline_ns;
+  if (worker->turns_left != WORKER_NEVER && --worker->turns_left == 0) late = true;
+  worker->is_late = late;
+  return late;
+}
+
 void worker_overflow(struct worker *worker, tsr_ref object) {
+  if (worker->in_steps) {
+    marking_defer(worker, object);
+    return;
+  }
   const block_map *map = &worker->heap->blocks;
   os_atomic8_set(&block_map_at(map, block_map_index(map, (uintptr_t)object))->rescan);
   worker->overflowed = true;
+}
+
+void worker_open(tsr_heap *heap, tsr_ref object) {
+  if (!seal_is_to_open(heap, object)) return;
+  os_mutex_lock(&heap->team->lock);
+  seal_open_reached(heap, object);
+  os_mutex_unlock(&heap->team->lock);
 }
 
 bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_space space,
@@ -38,12 +58,14 @@ bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_spac
   /* A displaced word belongs to a key, which is scanned so that its ephemerons learn of it. */
   uint64_t header = header_load(object);
   if (header_is_leaf(header) && !header_is_displaced(header)) return false;
-  if (seal_is_to_open(heap, object)) {
-    os_mutex_lock(&heap->team->lock);
-    seal_open_reached(heap, object);
-    os_mutex_unlock(&heap->team->lock);
-  }
+  worker_open(heap, object);
   return true;
+}
+
+void worker_queue_staying(struct worker *worker, tsr_ref object) {
+  if (header_is_leaf(header_load(object))) return;
+  worker_open(worker->heap, object);
+  worker_enqueue(worker, object);
 }
 
 static void worker_reach_one(void *context, tsr_ref object) {

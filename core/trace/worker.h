@@ -7,11 +7,13 @@
 #include "core/space/seal.h"
 #include "core/space/spaces.h"
 #include "core/trace/queue.h"
+#include "core/trace/word_log.h"
 
 #define WORKER_SCAN_SLOTS 256
 #define WORKER_OBJECTS    64u /* powers of two */
 #define WORKER_EDGES      32u
 #define WORKER_NO_EDGE    UINTPTR_MAX
+#define WORKER_NEVER      UINT64_MAX
 
 struct worker {
   /* What waits while something is fetched into the cache (core/trace/kernel.h). */
@@ -30,6 +32,15 @@ struct worker {
   uint64_t ephemeron_visits; /* of those that it let go when their keys were reached */
   size_t next_edge;          /* where the next goes, modulo the size */
   size_t edges_waiting;      /* how many are in the places before that */
+
+  /* Marking in steps (core/trace/marking.h). */
+  bool marks_old;            /* in a minor collection: marks what it meets that is old */
+  bool in_steps;             /* this trace may stop and go on another time */
+  bool is_late;              /* it has stopped */
+  uint64_t deadline_ns;      /* by the clock; WORKER_NEVER: none */
+  uint64_t turns_left;       /* of the kernel */
+  word_log gray;             /* what it has marked and not scanned */
+  word_log weak, weak_young; /* what it has scanned with weak slots */
   tsr_slot *scan_slots[WORKER_SCAN_SLOTS]; /* what custom layouts report into */
 };
 
@@ -38,6 +49,9 @@ void worker_reset(struct worker *worker);
 
 /* An entry found no room: its block will be walked again. */
 void worker_overflow(struct worker *worker, tsr_ref object);
+
+/* Whether a step has to stop. */
+bool worker_has_to_stop(struct worker *worker);
 
 /* Queues an object that was reached for the first time. */
 OS_ALWAYS_INLINE void worker_enqueue(struct worker *worker, tsr_ref object) {
@@ -67,6 +81,12 @@ OS_ALWAYS_INLINE void worker_reach_staying(struct worker *worker, tsr_ref object
   }
   worker_enqueue(worker, object);
 }
+
+/* Opens what is sealed, for its slots will be written. */
+void worker_open(tsr_heap *heap, tsr_ref object);
+
+/* Queues an object that stays and is scanned without being reached, and opens it. */
+void worker_queue_staying(struct worker *worker, tsr_ref object);
 
 /* Reaches every immortal object: each is a root. */
 void worker_reach_immortal(struct worker *worker);

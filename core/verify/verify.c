@@ -19,6 +19,7 @@
 #include "core/space/seal.h"
 #include "core/space/spaces.h"
 #include "core/trace/identities.h"
+#include "core/trace/remembered.h"
 #include "core/verify/free_memory.h"
 #include "core/verify/scan.h"
 #include "core/verify/stores.h"
@@ -337,6 +338,11 @@ void verifier_begin(struct verifier *v) {
     v->bad_block = block_map_start(map, at_block);
     return;
   }
+  tsr_ref forgotten = remembered_fault(v->heap);
+  if (forgotten == NULL || v->rule != NULL) return;
+  v->rule = "what the remembered set names is an old object";
+  v->bad_word = (uintptr_t)forgotten;
+  v->word = header_load(forgotten);
 }
 
 /* ---- following references ----------------------------------------------------------------------------------- */

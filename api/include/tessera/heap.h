@@ -116,6 +116,9 @@ typedef struct tsr_stats {
   uint32_t workers;        /**< threads that took part in the last collection; 1 before the first */
   uint32_t mutators;       /**< bound now */
   uint64_t external_bytes; /**< as tsr_adjust_external() counts them */
+  uint64_t cycles;         /**< of marking in steps that have ended */
+  uint64_t increments;     /**< pauses for a step of marking alone */
+  uint64_t barrier_slow;   /**< stores that took the write barrier's slow path and were noted */
 } tsr_stats;
 
 /** Fills `stats` up to the size the caller gave. TSR_MISMATCH for an impossible size. Any thread;

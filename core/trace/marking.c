@@ -1,0 +1,285 @@
+/*
+ * Marking in steps.
+ */
+#include "core/trace/marking.h"
+
+#include "core/os/machine.h"
+#include "core/trace/remembered.h"
+#include "core/trace/team.h"
+#include "core/trace/weak.h"
+
+/* Entries of the log that are queued at once. */
+#define MARKING_BATCH         128u
+/* A cycle begins when so much of the room that the last one left is used up, and shall end before so much is. */
+#define MARKING_BEGIN_SHARE   2
+#define MARKING_END_SHARE     8
+/* What a mutator may be given between two steps. */
+#define MARKING_STEP_BYTES    ((uint64_t)512 << 10)
+/* Pause goals that a step may take when it is late. */
+#define MARKING_LATE_GOALS    4
+/* Of the pause goal, what a step takes at least. */
+#define MARKING_LEAST_SHARE   16
+/* Of what mutators are given, what grows old at least. */
+#define MARKING_LEAST_GROWTH  (1.0 / 16)
+/* Before anything was measured. */
+#define MARKING_NS_PER_BYTE   1.0
+/* With stress: by how much the steps of a cycle, of one turn of the kernel at first, grow. */
+#define MARKING_STRESS_GROWTH 2
+
+/* ---- opening ------------------------------------------------------------------------------------------ */
+
+tsr_status marking_open(tsr_heap *heap, tsr_error *error) {
+  if (!heap->plan->incremental) return TSR_OK;
+  struct marking *m = segment_request(&heap->account, MEMORY_INSTANCE, sizeof *m);
+  if (m == NULL) return heap_no_memory(heap, error);
+  m->ns_per_byte = MARKING_NS_PER_BYTE;
+  heap->marking = m;
+  return TSR_OK;
+}
+
+static void marking_drop_logs(tsr_heap *heap) {
+  word_log_drop(heap, &heap->marking->gray);
+  word_log_drop(heap, &heap->marking->weak);
+  word_log_drop(heap, &heap->marking->weak_young);
+}
+
+void marking_close(tsr_heap *heap) {
+  if (heap->marking == NULL) return;
+  marking_drop_logs(heap);
+  segment_release(&heap->account, MEMORY_INSTANCE, heap->marking, sizeof *heap->marking);
+  heap->marking = NULL;
+}
+
+/* ---- what workers find -------------------------------------------------------------------------------- */
+
+static void marking_log(struct worker *worker, word_log *log, uintptr_t word) {
+  if (!word_log_push(worker->heap, log, word)) os_atomic8_set(&worker->heap->marking->failed);
+}
+
+void marking_defer(struct worker *worker, tsr_ref object) {
+  marking_log(worker, &worker->gray, (uintptr_t)object);
+}
+
+void marking_note_weak(struct worker *worker, tsr_ref object) {
+  enum block_space space = block_map_space_of(&worker->heap->blocks, (uintptr_t)object);
+  word_log *log = block_space_stays(space) ? &worker->weak : &worker->weak_young;
+  marking_log(worker, log, (uintptr_t)object);
+}
+
+void marking_reach(struct worker *worker, tsr_ref object, enum block_space space, bool shared) {
+  if (block_space_has_bits_only(space)) {
+    if (arena_reach(worker->heap, object, shared)) marking_defer(worker, object);
+  } else if (worker_reach_special(worker, object, space, shared)) {
+    marking_defer(worker, object);
+  }
+}
+
+void marking_prepare(tsr_heap *heap) {
+  struct marking *m = heap->marking;
+  m->is_rooted = heap_is_marking(heap);
+  word_log_drop(heap, &m->weak_young);
+  for (uint32_t i = 0; i < heap->team->active; i++)
+    team_worker(heap->team, i)->marks_old = heap_is_marking(heap);
+}
+
+void marking_gather(tsr_heap *heap) {
+  for (uint32_t i = 0; i < heap->team->active; i++) {
+    struct worker *worker = team_worker(heap->team, i);
+    worker->marks_old = false;
+    word_log_take(&heap->marking->gray, &worker->gray);
+    word_log_take(&heap->marking->weak, &worker->weak);
+    word_log_take(&heap->marking->weak_young, &worker->weak_young);
+  }
+}
+
+/* ---- pacing -------------------------------------------------------------------------------------------- */
+
+static bool marking_is_stressed(const tsr_heap *heap) {
+  return heap->options.values.stress != 0;
+}
+
+static size_t marking_room(const tsr_heap *heap) {
+  size_t most = os_atomic_load(&heap->limit_bytes) >> BLOCK_SHIFT;
+  size_t taken = heap->plan->footprint_blocks(heap, 0, 0);
+  return most > taken ? most - taken : 0;
+}
+
+void marking_note_end(tsr_heap *heap, const tsr_collection *record) {
+  struct marking *m = heap->marking;
+  uint64_t spent_cpu_ns = record->remark != 0 ? m->spent_cpu_ns : record->trace_cpu_ns;
+  m->cycle_room = marking_room(heap);
+  if (record->live_bytes > 0) m->ns_per_byte = (double)spent_cpu_ns / (double)record->live_bytes;
+}
+
+static size_t marking_cycle_room(const tsr_heap *heap) {
+  size_t room = heap->marking->cycle_room;
+  return room != 0 ? room : os_atomic_load(&heap->limit_bytes) >> BLOCK_SHIFT;
+}
+
+/* What it takes to mark all that is there. */
+static double marking_whole_ns(const tsr_heap *heap) {
+  return (double)heap->blocks.used_blocks * BLOCK_BYTES * heap->marking->ns_per_byte;
+}
+
+/* Blocks that mutators are given while a cycle runs whose steps all take as long as they may. */
+static size_t marking_blocks_meanwhile(const tsr_heap *heap) {
+  double steps = marking_whole_ns(heap) / (double)heap->options.values.pause_goal;
+  return (size_t)(steps * (double)MARKING_STEP_BYTES) >> BLOCK_SHIFT;
+}
+
+bool marking_is_due(const tsr_heap *heap) {
+  size_t room = marking_room(heap), cycle_room = marking_cycle_room(heap);
+  size_t late = cycle_room / MARKING_END_SHARE + marking_blocks_meanwhile(heap);
+  return marking_is_stressed(heap) || room <= cycle_room / MARKING_BEGIN_SHARE || room <= late;
+}
+
+bool marking_step_is_due(const tsr_heap *heap) {
+  const struct marking *m = heap->marking;
+  return heap_is_marking(heap) && os_atomic8_is_set(&m->has_work) &&
+         os_atomic_load(&heap->bytes_allocated) - os_atomic64_load_acquire(&m->step_allocated) >=
+             MARKING_STEP_BYTES;
+}
+
+/* How much of the room is used up with each byte that mutators are given. */
+static double marking_growth(const tsr_heap *heap, size_t room) {
+  const struct marking *m = heap->marking;
+  double given = (double)(os_atomic_load(&heap->bytes_allocated) - m->begin_allocated);
+  double used = room < m->begin_room ? (double)(m->begin_room - room) * BLOCK_BYTES : 0;
+  double growth = given > 0 ? used / given : 0;
+  return growth > MARKING_LEAST_GROWTH ? growth : MARKING_LEAST_GROWTH;
+}
+
+/* What a step may take: the share of what is left to do that mutators have used up of what is left to use. */
+static uint64_t marking_budget_ns(const tsr_heap *heap) {
+  const struct marking *m = heap->marking;
+  uint64_t goal_ns = heap->options.values.pause_goal;
+  size_t room = marking_room(heap);
+  size_t end_room = marking_cycle_room(heap) / MARKING_END_SHARE;
+  if (room <= end_room) return MARKING_LATE_GOALS * goal_ns;
+  double whole_ns = marking_whole_ns(heap), left_ns = whole_ns - (double)m->spent_cpu_ns;
+  if (left_ns < whole_ns / MARKING_END_SHARE) left_ns = whole_ns / MARKING_END_SHARE;
+  double given = (double)(os_atomic_load(&heap->bytes_allocated) - m->step_allocated);
+  double share_ns =
+      left_ns * given * marking_growth(heap, room) / ((double)(room - end_room) * BLOCK_BYTES);
+  double least_ns = (double)goal_ns / MARKING_LEAST_SHARE;
+  if (share_ns < least_ns) return (uint64_t)least_ns;
+  return share_ns < (double)goal_ns ? (uint64_t)share_ns : goal_ns;
+}
+
+/* ---- steps ----------------------------------------------------------------------------------------------- */
+
+/* Queues some of what is to be scanned. False: there is nothing. */
+static bool marking_refill(struct worker *worker) {
+  tsr_heap *heap = worker->heap;
+  word_log *gray = &heap->marking->gray;
+  mark_queue *queue = &worker->queue;
+  uintptr_t word, position;
+  size_t count = 0;
+  word_log_take(gray, &worker->gray);
+  while (count < MARKING_BATCH && mark_queue_has_room(queue, 3) &&
+         word_log_pop(heap, gray, &word)) {
+    if ((word & QUEUE_RESUMES) != 0 && word_log_pop(heap, gray, &position)) {
+      mark_queue_push_resume(queue, (tsr_ref)(word & ~QUEUE_RESUMES), position);
+    } else {
+      mark_queue_push(queue, (tsr_ref)word);
+    }
+    count++;
+  }
+  return count > 0;
+}
+
+/* What a step leaves goes back to the log. */
+static void marking_put_back(struct worker *worker) {
+  mark_queue *queue = &worker->queue;
+  for (const uintptr_t *at = queue->bottom; at != queue->top;) {
+    if ((*at & QUEUE_RESUMES) != 0) {
+      marking_log(worker, &worker->gray, at[1]);
+      marking_log(worker, &worker->gray, at[0]);
+      at += 3;
+    } else {
+      marking_log(worker, &worker->gray, *at++);
+    }
+  }
+  queue->bottom = queue->top = queue->start;
+}
+
+bool marking_step(tsr_heap *heap) {
+  struct marking *m = heap->marking;
+  struct worker *worker = &heap->team->first;
+  uint64_t begin_cpu_ns = os_thread_cpu_ns();
+  bool stressed = marking_is_stressed(heap);
+  heap->traces = TRACES_OLD;
+  heap->phase = "marking";
+  worker->in_steps = true;
+  worker->turns_left = stressed ? m->stress_turns : WORKER_NEVER;
+  worker->deadline_ns = stressed ? WORKER_NEVER : os_clock_ns() + marking_budget_ns(heap);
+  worker->is_late = false;
+  while (!worker->is_late && m->failed == 0 && marking_refill(worker))
+    heap->plan->trace(worker, false);
+  marking_put_back(worker);
+  marking_gather(heap);
+  worker->in_steps = false;
+  worker->deadline_ns = worker->turns_left = WORKER_NEVER;
+  m->stress_turns *= MARKING_STRESS_GROWTH;
+  os_atomic8_store(&m->has_work, !word_log_is_empty(&m->gray));
+  seal_close_again(heap);
+  heap->phase = NULL;
+  m->spent_cpu_ns += os_thread_cpu_ns() - begin_cpu_ns;
+  os_atomic64_store_release(&m->step_allocated, os_atomic_load(&heap->bytes_allocated));
+  if (m->failed != 0) marking_abandon(heap);
+  return heap_is_marking(heap) && word_log_is_empty(&m->gray);
+}
+
+/* ---- cycles ------------------------------------------------------------------------------------------------ */
+
+void marking_begin(tsr_heap *heap) {
+  struct marking *m = heap->marking;
+  os_atomic8_store(&heap->marking_is_on, 1);
+  m->begin_room = marking_room(heap);
+  m->begin_allocated = os_atomic_load(&heap->bytes_allocated);
+  os_atomic64_store_release(&m->step_allocated, m->begin_allocated);
+  m->spent_cpu_ns = 0;
+  m->stress_turns = 1;
+}
+
+bool marking_may_finish(const tsr_heap *heap) {
+  return heap_is_marking(heap) && heap->marking->is_rooted;
+}
+
+/* An object that a weak phase has to look at, unless it is dead itself. */
+static void marking_find_weak(struct worker *worker, tsr_ref object) {
+  const tsr_heap *heap = worker->heap;
+  if (heap->plan->survivor(heap, object) == NULL) return;
+  worker_open(worker->heap, object);
+  weak_find(worker, object, layout_of(heap->layouts, object));
+}
+
+size_t marking_finish(tsr_heap *heap, tsr_collection *record) {
+  struct marking *m = heap->marking;
+  struct worker *worker = &heap->team->first;
+  uint64_t begin_cpu_ns = os_thread_cpu_ns();
+  uintptr_t object;
+  heap->traces = TRACES_OLD;
+  heap->phase = "remark";
+  worker_reach_immortal(worker);
+  while (word_log_pop(heap, &m->weak, &object) || word_log_pop(heap, &m->weak_young, &object))
+    marking_find_weak(worker, (tsr_ref)object);
+  team_trace(heap->team);
+  weak_process(heap, record);
+  weak_forward(heap);
+  remembered_purge(heap);
+  size_t live_bytes = spaces_release_staying(heap);
+  heap->phase = NULL;
+  os_atomic8_store(&heap->marking_is_on, 0);
+  m->spent_cpu_ns += os_thread_cpu_ns() - begin_cpu_ns;
+  return live_bytes;
+}
+
+void marking_abandon(tsr_heap *heap) {
+  struct marking *m = heap->marking;
+  if (!heap_is_marking(heap)) return;
+  marking_drop_logs(heap);
+  spaces_clear_marks(heap);
+  m->failed = 0;
+  os_atomic8_store(&heap->marking_is_on, 0);
+}

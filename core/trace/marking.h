@@ -1,0 +1,78 @@
+/*
+ * Marking of the old generation in steps, under a plan that is incremental.
+ *
+ * A *cycle* begins at the end of a minor collection. From then on each minor collection marks what it meets that is old:
+ * what roots, remembered objects, survivors and objects that it promotes refer to, and the promoted objects themselves.
+ * What was marked and not scanned yet is in a log; *steps* scan it, for as long as a budget allows, with the
+ * world stopped. A store into an old object needs nothing beyond what it does for minor collections: the object is
+ * gray, and the next minor collection looks at what it refers to then.
+ *
+ * When a step at the end of a minor collection leaves nothing to be scanned, everything that can be reached is marked: that minor
+ * collection has just looked at all that is not old or was stored into. So the *remark* follows in the same pause: weak
+ * things, finalizers, and then what is not marked leaves the logs and is freed.
+ *
+ * A collection of everything, and memory that cannot be had for the log, give a cycle up: it marks
+ * anew [design: marking-in-steps].
+ */
+#ifndef CORE_TRACE_MARKING_H
+#define CORE_TRACE_MARKING_H
+
+#include "core/trace/worker.h"
+
+struct marking {
+  bool is_rooted;   /* the minor collection of this pause has marked what it met */
+  uint8_t failed;   /* no memory for an entry; set by any worker */
+  uint8_t has_work; /* there is something to be scanned; set in a pause, read by any thread */
+  word_log gray; /* marked, not scanned: objects, or tagged ones on top of positions to resume at */
+  word_log
+      weak; /* old objects with weak slots and ephemerons, all that this cycle has scanned, once or more often */
+  word_log weak_young; /* young ones that this pause has */
+
+  /* When, and how fast. Rooms are blocks that the heap can still take. */
+  size_t cycle_room; /* after the last cycle, or collection of everything; 0: before the first */
+  size_t begin_room; /* when this cycle began */
+  uint64_t begin_allocated; /* bytes that mutators were given until then, */
+  uint64_t step_allocated;  /* and until the last step. Read by any thread */
+  uint64_t spent_cpu_ns;    /* on this cycle, in steps */
+  uint64_t stress_turns;    /* with stress: of the kernel in the next step */
+  double ns_per_byte;       /* of what is live, in the last cycle that ended */
+};
+
+/* Builds heap->marking where the plan is incremental. */
+tsr_status marking_open(tsr_heap *heap, tsr_error *error);
+void marking_close(tsr_heap *heap);
+
+/* ---- minor collections ----------------------------------------------------------------------------------- */
+
+/* Before the trace: whether workers mark what they meet that is old. */
+void marking_prepare(tsr_heap *heap);
+/* After it: takes over what they found. */
+void marking_gather(tsr_heap *heap);
+
+/* Marks an old object. */
+void marking_reach(struct worker *worker, tsr_ref object, enum block_space space, bool shared);
+/* Notes an object with weak slots, or an ephemeron, that is being scanned. */
+void marking_note_weak(struct worker *worker, tsr_ref object);
+/* An object that was marked and has to be scanned. */
+void marking_defer(struct worker *worker, tsr_ref object);
+
+/* ---- cycles, world stopped ---------------------------------------------------------------------------------- */
+
+/* Whether it is time for another cycle. */
+bool marking_is_due(const tsr_heap *heap);
+void marking_begin(tsr_heap *heap);
+/* Scans for as long as the pacer says. Whether nothing is left. */
+bool marking_step(tsr_heap *heap);
+/* Whether the cycle can end in this pause, with nothing left. */
+bool marking_may_finish(const tsr_heap *heap);
+/* The remark. Returns the bytes of what is old and live. */
+size_t marking_finish(tsr_heap *heap, tsr_collection *record);
+/* Gives a cycle up, if one is under way: nothing is marked. */
+void marking_abandon(tsr_heap *heap);
+/* A cycle has ended, or a collection of everything, and the heap has its size for the time until the next. */
+void marking_note_end(tsr_heap *heap, const tsr_collection *record);
+
+/* Whether a step is due without a collection. Any mutator. */
+bool marking_step_is_due(const tsr_heap *heap);
+
+#endif
