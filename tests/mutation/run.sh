@@ -18,18 +18,20 @@
 #
 # A patch must apply without fuzz, what its tests need must still build, and each test, which passes in
 # the unpatched copy, must then fail: a crash, an abort and a run without end are failures too. A run has
-# no end when it takes eight times as long as in the unpatched copy and six seconds more, but never more than
-# MUTATION_TEST_SECONDS (default 40). Anything else makes the run fail: such a rule is no longer guarded.
+# no end when it takes four times as long as in the unpatched copy and five seconds more, but never more than
+# MUTATION_TEST_SECONDS (default 30). Anything else makes the run fail: such a rule is no longer guarded.
 #
 # The tests are built in a copy of ROOT that needs no git, and the diffs are applied there alone. The
-# originals of a patched copy are kept in SCRATCH/originals until they are back in their place, so
-# that the next run mends what an interrupted one left behind. Two runs may not share a scratch
-# directory at the same time: the second waits.
+# originals of a patched copy are kept in SCRATCH/originals until they are back in their place, and beside
+# each build lies one that nobody touches, of which what a patch has made anew is taken back with its
+# old times: a patch compiles what it changes and nothing else. The next run mends what an interrupted
+# one left behind. Two runs may not share a scratch directory at the same time: the second waits.
 set -u
 LC_ALL=C
 export LC_ALL
 
-root=$(cd "$(dirname "$0")/../.." && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
 scratch=
 prepares=true
 tries=true
@@ -48,7 +50,7 @@ shift $((OPTIND - 1))
 mkdir -p "${scratch:=$root/build/mutation}/logs" "$scratch/originals" || exit 2
 scratch=$(cd "$scratch" && pwd)
 copy=$scratch/copy
-test_seconds=${MUTATION_TEST_SECONDS:-40}
+test_seconds=${MUTATION_TEST_SECONDS:-30}
 jobs=$(nproc 2>/dev/null || echo 1)
 if command -v flock >/dev/null; then
   exec 9>"$scratch/lock"
@@ -69,19 +71,26 @@ files_of() { # PATCH
   sed -n 's/^+++ b\/\([^[:space:]]*\).*/\1/p' "$1"
 }
 
-listing() { # BUILD REGEX -> what CTest knows about the tests
-  ctest --test-dir "$1" -N -V -R "^($2)\$" 2>&1
+# What CTest knows, as lines: a test's name, and the program that it runs if it is built here. The targets of these have
+# the same names.
+note_tests() { # BUILD
+  ctest --test-dir "$1" -N -V 2>&1 | awk -v at="$1/" '
+    /^Could not find executable / { program = $5 }
+    /^[0-9]+: Test command: \// { program = $4 }
+    /^ *Test +#[0-9]+: / {
+      if (index(program, at) != 1) program = ""
+      sub(/.*\//, "", program)
+      print $3, program
+      program = ""
+    }' >"$1/tests_known"
 }
 
 tests_of() { # BUILD REGEX
-  listing "$1" "$2" | sed -n 's/^ *Test *#[0-9]*: *//p'
+  grep -E "^($2) " "$1/tests_known" | sed 's/ .*//'
 }
 
-# The programs that the tests run are targets of the same names, built or not.
 targets_of() { # BUILD REGEX
-  listing "$1" "$2" |
-    sed -n -e 's/^Could not find executable //p' -e 's/^[0-9]*: Test command: \([^ ]*\).*/\1/p' |
-    grep "^$1/" | sed 's/.*\///' | sort -u
+  grep -E "^($2) " "$1/tests_known" | sed 's/^[^ ]* //; /^$/d' | sort -u
 }
 
 # ---- the copy ---------------------------------------------------------------------------------------
@@ -95,6 +104,7 @@ sources() { # DIRECTORY
 # Only what differs is copied, with a new time, so that the builds do no more than they must.
 update_copy() {
   mkdir -p "$copy"
+  take_back
   sources "$root" >"$scratch/sources"
   sources "$copy" | comm -13 "$scratch/sources" - | while read -r file; do rm "$copy/$file"; done
   while read -r file; do
@@ -102,33 +112,43 @@ update_copy() {
     mkdir -p "$copy/${file%/*}"
     cp "$root/$file" "$copy/$file" || return 1
   done <"$scratch/sources"
-  rm -rf "$scratch/originals"
-  mkdir "$scratch/originals"
 }
 
+# Takes back what the last patch has changed, in the copy and in its build, which `patched` names.
 take_back() {
+  if [ -e "$scratch/patched" ]; then
+    last=$(cat "$scratch/patched")
+    (cd "$last" && find . -type f -newer "$scratch/patched") | while read -r file; do
+      [ ! -e "$last.unpatched/$file" ] || cp -p "$last.unpatched/$file" "$last/$file"
+    done
+  fi
   (cd "$scratch/originals" && find . -type f) | while read -r file; do
-    cp "$scratch/originals/$file" "$copy/$file" && rm "$scratch/originals/$file"
+    cp -p "$scratch/originals/$file" "$copy/$file" && rm "$scratch/originals/$file"
   done
+  rm -f "$scratch/patched"
 }
 
 # Applies a patch; what it changes is kept first. Nothing happens where it doesn't fit.
-apply() { # PATCH
+apply() { # PATCH BUILD
   patch -d "$copy" -p1 -F0 --batch --dry-run <"$1" || return 1
+  echo "$2" >"$scratch/patched"
   files_of "$1" | while read -r file; do
     mkdir -p "$scratch/originals/$(dirname "$file")"
-    cp "$copy/$file" "$scratch/originals/$file"
+    cp -p "$copy/$file" "$scratch/originals/$file"
   done
   patch -d "$copy" -p1 -F0 --batch --no-backup-if-mismatch <"$1"
 }
 
 # ---- building and testing -------------------------------------------------------------------------
 
-# A release build, but for the time that a compiler takes: each patch compiles most of the library anew.
+# A release build, but for the time that a compiler takes.
 configure() { # BUILD OPTIONS
+  # Ninja is quicker to find out what there is to do.
+  generator=
+  [ -e "$1/CMakeCache.txt" ] || ! command -v ninja >/dev/null || generator=-GNinja
   # shellcheck disable=SC2086 # one word per option
-  cmake -S "$copy" -B "$1" -DCMAKE_BUILD_TYPE=Release "-DCMAKE_C_FLAGS_RELEASE=-O1 -DNDEBUG" \
-    -DTESSERA_TESTS=ON $2
+  cmake $generator -S "$copy" -B "$1" -DCMAKE_BUILD_TYPE=Release "-DCMAKE_C_FLAGS_RELEASE=-O1 -DNDEBUG" \
+    -DCMAKE_C_COMPILER_LAUNCHER="sh;$here/compile.sh" -DTESSERA_TESTS=ON $2
 }
 
 build() { # BUILD TARGET...
@@ -153,7 +173,7 @@ prepare_build() { # BUILD PATCH...
   configured=false
   for each in "$@"; do
     [ "$(build_of "$each")" = "$at" ] || continue
-    $configured || configure "$at" "$(head_of "$each" Options)" || return 1
+    $configured || { configure "$at" "$(head_of "$each" Options)" && note_tests "$at"; } || return 1
     configured=true
     regex=$(head_of "$each" Test)
     names="$names $(tests_of "$at" "$regex")"
@@ -171,6 +191,8 @@ prepare_build() { # BUILD PATCH...
       echo "$name $(($(date +%s) - begun))" >>"$at/proved"
     fi
   done
+  rm -rf "$at.unpatched"
+  cp -Rp "$at" "$at.unpatched"
 }
 
 prepare() { # PATCH...
@@ -206,7 +228,7 @@ fault_of() { # PATCH BUILD TEST...
 # How long a test may take that took so long unpatched.
 limit_of() { # BUILD TEST
   sed -n "s/^$2 //p" "$1/proved" |
-    awk -v most="$test_seconds" '{ limit = 6 + 8 * $1; print limit < most ? limit : most }'
+    awk -v most="$test_seconds" '{ limit = 5 + 4 * $1; print limit < most ? limit : most }'
 }
 
 # The verdict on a patch that is in the copy: "caught", or what is wrong. Its log goes to stderr.
@@ -240,7 +262,7 @@ try() { # PATCH
   set -- $(tests_of "$at" "$regex")
   verdict=$(fault_of "$patch" "$at" "$@")
   if [ -z "$verdict" ]; then
-    if apply "$patch" >"$log" 2>&1; then
+    if apply "$patch" "$at" >"$log" 2>&1; then
       verdict=$(judge "$at" "$regex" "${tries:-1}" "$@" 2>>"$log" </dev/null)
     else
       verdict="DOES NOT APPLY"

@@ -98,6 +98,9 @@ expect 0 '^caught .*crash' crash
 expect 0 '^caught .*endless' endless
 expect 0 '^caught .*option' option
 expect 0 '^4 of 4 patches caught' wrong crash endless option
+for build in "$work"/scratch/build_*.unpatched; do
+  cmp "$build/double_2" "${build%.unpatched}/double_2" || failures=$((failures + 1))
+done
 expect 1 '^NOT CAUGHT .*comment' comment
 expect 1 '^NOT CAUGHT .*half' half
 expect 1 '^NOT CAUGHT .*rare' rare
