@@ -251,9 +251,9 @@ static void drop_half(void) {
   }
 }
 
-/* Fills, frees half, collects, fills again, four times over. */
-static void fill_again_and_again(void) {
-  for (unsigned round = 0; round < 4; round++) {
+/* Fills, frees half, collects, fills again, so often. */
+static void fill_again_and_again(unsigned rounds) {
+  for (unsigned round = 0; round < rounds; round++) {
     size_t made = fill();
     check_items();
     assert_nothing_is_left();
@@ -269,7 +269,7 @@ static void fill_again_and_again(void) {
 START_TEST(a_full_heap_is_of_use_to_the_last_block) {
   vm_init_calm(&vm);
   start("16M");
-  fill_again_and_again();
+  fill_again_and_again(3);
   if (!vm_collects) ck_assert(vm_new(vm.m, RECORD, 0, 0) == NULL && vm_take_ooms(&vm, NULL) == 1);
   stop();
 }
@@ -297,7 +297,7 @@ static void unpin_all(void) {
 
 START_TEST(a_full_heap_with_two_hundred_pins) {
   vm_init_calm(&vm);
-  start("32M");
+  start("16M");
   for (size_t i = 0; i < 20000; i++) {
     struct item item;
     choose_item(&item, 512);
@@ -305,9 +305,9 @@ START_TEST(a_full_heap_with_two_hundred_pins) {
   }
   drop_half();
   pin_some();
-  fill_again_and_again();
+  fill_again_and_again(2);
   unpin_all();
-  if (vm_collects) fill_again_and_again();
+  if (vm_collects) fill_again_and_again(2);
   stop();
 }
 END_TEST

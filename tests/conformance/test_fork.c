@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FORKS          20
+#define FORKS          10
 #define WORKERS        4
 #define CHAINS         8 /* global handles of each worker */
 #define CHAIN_LENGTH   12
@@ -551,7 +551,7 @@ static void fork_once(parent *p, unsigned nested) {
                 WIFSIGNALED(ended) ? WTERMSIG(ended) : WEXITSTATUS(ended));
 }
 
-START_TEST(twenty_children_of_a_process_with_threads) {
+START_TEST(children_of_a_process_with_threads) {
   static parent p;
   parent_open(&p, false, "off");
   for (unsigned i = 0; i < FORKS; i++) {
@@ -795,8 +795,8 @@ END_TEST
 
 /* ---- threads that collect ----------------------------------------------------------------------- */
 
-#define FORKS_WITH_WORKERS 50
-#define FORKS_UNDER_LOAD   100
+#define FORKS_WITH_WORKERS 15
+#define FORKS_UNDER_LOAD   25
 #define OTHERS             3
 
 #ifdef TSR_THREAD_SANITIZER
@@ -893,7 +893,7 @@ static void fork_and_collect(kept *k, bool collects_before) {
   ck_assert(kept_holds(k));
 }
 
-START_TEST(fifty_children_with_workers_of_their_own) {
+START_TEST(children_with_workers_of_their_own) {
   static kept k;
   kept_open(&k, COLLECTING_MOST);
   for (unsigned i = 0; i < FORKS_WITH_WORKERS; i++)
@@ -984,7 +984,7 @@ static bool allocate_again(tsr_mutator *m, tsr_slot *chain, unsigned round) {
   return chain_holds(m, chain->word);
 }
 
-START_TEST(a_hundred_children_of_a_process_in_which_others_allocate) {
+START_TEST(children_of_a_process_in_which_others_allocate) {
   static kept k;
   kept_open(&k, 2);
   others_start(&k, allocate_again);
@@ -1031,7 +1031,7 @@ START_TEST(two_heaps_are_prepared_each) {
 END_TEST
 
 static void add(TCase *tests) {
-  tcase_add_test(tests, twenty_children_of_a_process_with_threads);
+  tcase_add_test(tests, children_of_a_process_with_threads);
   tcase_add_test(tests, children_of_a_process_that_verifies);
   tcase_add_test(tests, children_of_a_vm_that_stops_its_threads_itself);
   tcase_add_test(tests, children_have_children);
@@ -1039,9 +1039,9 @@ static void add(TCase *tests) {
   tcase_add_test(tests, prepare_alone_is_no_collection);
   tcase_add_test(tests, prepare_is_refused_in_native_code);
   tcase_add_test(tests, children_find_every_lock_free);
-  tcase_add_test(tests, fifty_children_with_workers_of_their_own);
+  tcase_add_test(tests, children_with_workers_of_their_own);
   tcase_add_test(tests, children_of_a_process_in_which_others_collect);
-  tcase_add_test(tests, a_hundred_children_of_a_process_in_which_others_allocate);
+  tcase_add_test(tests, children_of_a_process_in_which_others_allocate);
   tcase_add_test(tests, two_heaps_are_prepared_each);
   /* Every plan that collects needs safepoints. */
   if (!vm_collects) tcase_add_test(tests, prepare_needs_mutators_that_can_be_stopped);

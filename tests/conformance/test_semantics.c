@@ -386,11 +386,11 @@ static void replace_root(unsigned r, tsr_semantics semantics, uint64_t *seeds, u
 
 /* A hundred heaps full of non-moving objects pass through one, in mixed sizes, some of them living on. */
 START_TEST(non_moving_churn_of_a_hundred_heaps) {
-  size_t heap = 4 * MIB;
+  size_t heap = 2 * MIB;
   size_t through = vm_collects ? 100 * heap : heap / 2;
   uint64_t seeds[ROOTS] = {0};
   uint64_t seed = 41;
-  start_alone("4M");
+  start_alone("2M");
   for (size_t done = 0; done < through;) {
     size_t count = mixed_count(&seed);
     replace_root((unsigned)(vm_random(&seed) % ROOTS), TSR_NON_MOVING, seeds, seed, count);

@@ -360,7 +360,7 @@ END_TEST
 /* ---- too much live data ---------------------------------------------------------------------- */
 
 static void fill_and_recover(const char *policy, const char *soft) {
-  open_sized("1M", "16M");
+  open_sized("1M", "8M");
   vm_pin(&vm, "sizing", policy);
   vm_pin(&vm, "room", "20");
   if (soft != NULL) vm_pin(&vm, "heap_soft", soft);
@@ -368,14 +368,14 @@ static void fill_and_recover(const char *policy, const char *soft) {
   tsr_scope scope;
   tsr_scope_open(vm.m, &scope);
   tsr_slot *head = tsr_local(vm.m, 0);
-  for (unsigned round = 0; round < (vm_collects ? 3 : 1); round++) {
+  for (unsigned round = 0; round < (vm_collects ? 2 : 1); round++) {
     vm.ended = 0;
-    ck_assert(!vm_list(vm.m, head, 16 * MIB / vm_size(PAIR, 0), 0));
+    ck_assert(!vm_list(vm.m, head, 8 * MIB / vm_size(PAIR, 0), 0));
     ck_assert_uint_eq(vm_take_ooms(&vm, NULL), 1);
     ck_assert_msg(vm.ended <= 60, "%u collections", vm.ended);
-    ck_assert_uint_le(vm_stats(&vm).peak_committed_bytes, 16 * MIB);
+    ck_assert_uint_le(vm_stats(&vm).peak_committed_bytes, 8 * MIB);
     head->word = 0;
-    if (vm_collects) keep_list(head, 3 * MIB);
+    if (vm_collects) keep_list(head, 3 * MIB / 2);
     head->word = 0;
   }
   tsr_scope_close(vm.m, &scope);
@@ -399,7 +399,7 @@ END_TEST
  * which a program fills so little, whatever else the machine does; 1 % is the least that can be asked for.
  */
 START_TEST(a_heap_that_only_collects_is_out_of_memory) {
-  open_sized("1M", "32M");
+  open_sized("1M", "16M");
   vm_alone(&vm);
   vm_pin(&vm, "collecting_most", "1");
   vm_start(&vm);
@@ -407,7 +407,7 @@ START_TEST(a_heap_that_only_collects_is_out_of_memory) {
   tsr_scope_open(vm.m, &scope);
   tsr_slot *head = tsr_local(vm.m, 0), *spare = tsr_local(vm.m, 0);
   ck_assert(vm_list(vm.m, spare, MIB / vm_size(PAIR, 0), 0));
-  ck_assert(!vm_list(vm.m, head, 32 * MIB / vm_size(PAIR, 0), 0));
+  ck_assert(!vm_list(vm.m, head, 16 * MIB / vm_size(PAIR, 0), 0));
   ck_assert_uint_eq(vm_take_ooms(&vm, NULL), 1);
   spare->word = 0;
   unsigned ended = vm.ended;

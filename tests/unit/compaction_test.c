@@ -416,7 +416,7 @@ END_TEST
 /* Objects of up to a quarter of a block leave larger gaps, and blocks with nothing alive are skipped. */
 START_TEST(blocks_are_left_by_the_way) {
   uint64_t state = 2929u + (unsigned)_i;
-  for (unsigned round = 0; round < 4; round++) {
+  for (unsigned round = 0; round < 2; round++) {
     open_full(120, round % 2 == 0 ? 1024 : 200, &state);
     keep_unevenly(&state);
     compact(round % 2 == 0, movers[_i].threads, movers[_i].shadows);
@@ -432,7 +432,7 @@ START_TEST(a_chain_of_blocks_slides) {
   uint64_t state = 3131u + (unsigned)_i;
   uint32_t shadowed = 0;
   for (uint32_t hole = 1; hole < 4; hole++) {
-    open_full(80, 30, &state);
+    open_full(40, 30, &state);
     keep_above_hole(hole);
     shadowed += compact(true, movers[_i].threads, movers[_i].shadows);
     close_full();
@@ -447,7 +447,7 @@ START_TEST(shadow_blocks_hold_what_waits) {
   uint64_t state = 8181u + (unsigned)_i;
   unsigned threads = 1 + (unsigned)_i % 4;
   for (uint32_t hole = 1; hole < 4; hole++) {
-    for (size_t shadows = 2; shadows < 12; shadows += 3) {
+    for (size_t shadows = 2; shadows < 12; shadows += 6) {
       open_full(50, 30, &state);
       keep_above_hole(hole);
       mark_survivors();
@@ -464,7 +464,7 @@ END_TEST
 
 START_TEST(every_block_goes_to_two) {
   uint64_t state = 4141u + (unsigned)_i;
-  for (size_t few = 1; few < 6; few++) {
+  for (size_t few = 1; few < 6; few += 2) {
     open_full(60, 80, &state);
     keep_all_but_first(few * few);
     mark_survivors();
@@ -486,7 +486,7 @@ END_TEST
 /* What lies in them stays, what is dead there becomes free runs, and what moves passes over them. */
 START_TEST(blocks_that_stay_lie_between) {
   uint64_t state = 5151u + (unsigned)_i;
-  for (unsigned round = 0; round < 4; round++) {
+  for (unsigned round = 0; round < 4; round += 3) {
     open_full(90, 100, &state);
     for (unsigned again = 0; again < 4; again++) {
       keep_at_random(&state, again == 0 ? 90 : 60);

@@ -16,7 +16,7 @@
 #ifdef TSR_THREAD_SANITIZER
 #define ROUNDS 100u
 #else
-#define ROUNDS 600u
+#define ROUNDS 300u
 #endif
 
 #define NODES      6000u
