@@ -180,7 +180,7 @@ END_TEST
 /* A heap without room for the tables says so, and goes on as it was. */
 START_TEST(a_full_heap_is_frozen_or_not) {
   for (unsigned spare = 0; spare < 6; spare++) {
-    start_alone("8M");
+    start_alone("4M");
     size_t count = 0;
     while (vm_list(vm.m, &roots[1 + count], 1000, count))
       count++;
@@ -232,7 +232,7 @@ static uint64_t private_dirty_bytes(void) {
                                 : UINT64_MAX;
 }
 
-#define FAMILY_BYTES (VM_SANITIZED ? 4 * MIB : 40 * MIB)
+#define FAMILY_BYTES (VM_SANITIZED || vm_verifies ? 4 * MIB : 40 * MIB)
 
 static bool child_collects(void *context) {
   (void)context;

@@ -190,7 +190,7 @@ START_TEST(every_shape_survives) {
   size_t shape = (size_t)_i / WORKER_COUNTS;
   vm_init_calm(&vm);
   start("128M", workers);
-  shapes[shape].draw(VM_SANITIZED ? shapes[shape].nodes / 8 : shapes[shape].nodes);
+  shapes[shape].draw(VM_SANITIZED || vm_verifies ? shapes[shape].nodes / 8 : shapes[shape].nodes);
   blueprint_build(&plot, vm.m, root);
   uint64_t seed = 1 + (uint64_t)_i;
   for (unsigned round = 0; round < 4; round++) {
