@@ -795,8 +795,8 @@ END_TEST
 
 /* ---- threads that collect ----------------------------------------------------------------------- */
 
-#define FORKS_WITH_WORKERS 15
-#define FORKS_UNDER_LOAD   25
+#define FORKS_WITH_WORKERS (VM_SANITIZED || vm_verifies ? 15u : 50u)
+#define FORKS_UNDER_LOAD   (VM_SANITIZED || vm_verifies ? 25u : 100u)
 #define OTHERS             3
 
 #ifdef TSR_THREAD_SANITIZER
