@@ -24,10 +24,6 @@
 #define LONG_LENGTH ((size_t)10000000)
 #endif
 
-static bool is_long(void) {
-  return getenv("TESSERA_TEST_LONG") != NULL;
-}
-
 /* ---- a thread with a stack of its own --------------------------------------------------------- */
 
 typedef struct diver {
@@ -158,10 +154,10 @@ static void run(void (*act)(diver *d), const char *log) {
   static diver d;
   memset(&d, 0, sizeof d);
   d.act = act;
-  d.length = is_long() ? LONG_LENGTH : 100000;
-  d.elements = is_long() ? LONG_LENGTH / 10 * 13 : MIB / 8;
+  d.length = vm_is_long() ? LONG_LENGTH : 100000;
+  d.elements = vm_is_long() ? LONG_LENGTH / 10 * 13 : MIB / 8;
   vm_init_calm(&d.vm);
-  vm_pin(&d.vm, "heap_max", is_long() ? "1G" : "32M");
+  vm_pin(&d.vm, "heap_max", vm_is_long() ? "1G" : "32M");
   if (log != NULL) vm_pin(&d.vm, "log", log);
   vm_start_heap(&d.vm);
   run_diver(&d);

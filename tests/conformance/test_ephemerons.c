@@ -281,7 +281,7 @@ enum { FORWARD, BACKWARD, SHUFFLED, ORDERS };
 
 static size_t chain_length(void) {
   bool slow = VM_SANITIZED || vm_verifies || vm_stress != NULL;
-  return slow ? 20000 : 1000000;
+  return slow ? 20000 : vm_is_long() ? 1000000 : 200000;
 }
 
 /* In which order the links of a chain are built and found. To free. */

@@ -14,14 +14,9 @@
 
 static memory_ranges mappings, reported;
 
-static bool is_long(void) {
-  const char *text = getenv("TESSERA_TEST_LONG");
-  return text != NULL && strcmp(text, "1") == 0;
-}
-
 /* Bytes that are live at once before they are dropped. */
 static size_t dropped_bytes(void) {
-  if (is_long()) return VM_SANITIZED ? 100 * MIB : 500 * MIB;
+  if (vm_is_long()) return VM_SANITIZED ? 100 * MIB : 500 * MIB;
   return VM_SANITIZED ? 20 * MIB : 60 * MIB;
 }
 
@@ -30,7 +25,7 @@ static bool open_sized_heap(testvm *vm, const char *sizing) {
   vm_init_calm(vm);
   vm_alone(vm);
   vm_unverified(vm);
-  vm_pin(vm, "heap_max", is_long() ? "2G" : "256M");
+  vm_pin(vm, "heap_max", vm_is_long() ? "2G" : "256M");
   vm_pin(vm, "sizing", sizing);
   vm_start(vm);
   if (vm_collects && system_ranges(&mappings)) return true;

@@ -122,6 +122,12 @@ extern bool vm_verifies;
 extern const char *vm_workers;
 extern unsigned vm_mutators;
 
+/* Whether it asked for long runs: TESSERA_TEST_LONG=1. */
+static inline bool vm_is_long(void) {
+  const char *text = getenv("TESSERA_TEST_LONG");
+  return text != NULL && strcmp(text, "1") == 0;
+}
+
 /* ---- running ------------------------------------------------------------------------------- */
 
 /* Runs the tests that `add` puts into a case, for each plan; returns main's exit code. */
