@@ -368,8 +368,7 @@ static const fault faults[] = {
     {"a full GC byte", gc_byte, RECORD, 0, TSR_DEFAULT, 0, 0xff, ANY_PLAN},
     {"a forwarded large object", gc_byte, RECORD, 0, TSR_LARGE, 0, 0x20, ANY_PLAN},
     {"a forwarded non-moving object", gc_byte, RECORD, 0, TSR_NON_MOVING, 0, 0x20, ANY_PLAN},
-    {"an armed immortal object", gc_byte, RECORD, 0, TSR_IMMORTAL, 0, TSR_GC_ARMED,
-     ONE_GENERATION},
+    {"an armed immortal object", gc_byte, RECORD, 0, TSR_IMMORTAL, 0, TSR_GC_ARMED, ONE_GENERATION},
 
     {"root range", root, .slot = RANGE},
     {"root handle", root, .slot = HANDLE},
