@@ -18,6 +18,10 @@ static void start_marking(void) {
   begin();
 }
 
+static unsigned often(unsigned n) {
+  return many(VM_SANITIZED ? n / 8 : n);
+}
+
 static bool marks_in_steps(void) {
   return vm_is("quadcolor");
 }
@@ -90,7 +94,7 @@ START_TEST(a001_07_what_moves_about_between_steps_is_kept) {
   }
   grow_old();
   uint64_t cycles = vm_stats(&vm).cycles;
-  for (unsigned n = 0; n < many(80000); n++) {
+  for (unsigned n = 0; n < often(80000); n++) {
     unsigned from = (unsigned)(vm_random(&seed) % HOLDERS),
              to = (unsigned)(vm_random(&seed) % HOLDERS);
     unsigned at = (unsigned)(vm_random(&seed) % PLACES),
@@ -104,7 +108,7 @@ START_TEST(a001_07_what_moves_about_between_steps_is_kept) {
       set_place(from, at, vm_word(make(RECORD, fresh, 0)), fresh);
     }
     if (n % 64 == 0) check_place(to, there);
-    if (n % 30000 == 29999) vm_collect(&vm); /* which gives a cycle up */
+    if (n % 5000 == 4999 && n % 3 == 0) vm_collect(&vm); /* which gives a cycle up */
   }
   check_places();
   end_three();
@@ -120,7 +124,7 @@ START_TEST(a001_07_what_the_young_hold_is_kept) {
   roots[0].word = vm_word(make(RECORD, 7, 0));
   grow_old();
   uint64_t cycles = vm_stats(&vm).cycles;
-  for (unsigned n = 0; n < many(40000); n++) {
+  for (unsigned n = 0; n < often(40000); n++) {
     tsr_ref holder = vm_new(vm.m, PAIR, 0, 0);
     uint64_t held_word =
         n == 0 ? roots[0].word : vm_get(vm.m, vm_ref(roots[0].word), vm_slot_index(PAIR, 0));
@@ -163,7 +167,7 @@ END_TEST
 /* Longer than a step, and than the mark queue: scanned in pieces. */
 START_TEST(a001_13_a_long_array_is_marked_piece_by_piece) {
   start_marking();
-  size_t count = 30000;
+  size_t count = often(30000);
   roots[0].word = vm_word(place_must(&vm, TSR_DEFAULT, VECTOR, 1, count));
   for (size_t i = 0; i < count; i++) {
     vm_set(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, i),
@@ -259,7 +263,7 @@ START_TEST(a001_07_the_dead_leave_the_log) {
   start_marking();
   for (unsigned round = 0; round < 4; round++) {
     make_old_tree();
-    for (unsigned n = 0; n < 4000; n++) {
+    for (unsigned n = 0; n < often(4000); n++) {
       roots[1].word = vm_word(make(BYTES, n, draw(40)));
       uint64_t branch = vm_get(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, draw(BRANCHES)));
       size_t k = vm_slot_index(VECTOR, draw(BRANCHES));
