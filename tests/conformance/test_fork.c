@@ -798,12 +798,7 @@ END_TEST
 #define FORKS_WITH_WORKERS (VM_SANITIZED || vm_verifies ? 15u : 50u)
 #define FORKS_UNDER_LOAD   (VM_SANITIZED || vm_verifies ? 25u : 100u)
 #define OTHERS             3
-
-#ifdef TSR_THREAD_SANITIZER
-#define COLLECTING_MOST 1u
-#else
-#define COLLECTING_MOST 4u
-#endif
+#define COLLECTING_MOST    (VM_SANITIZED ? 1u : 4u)
 
 /* What another mutator of the parent does again and again. */
 typedef bool others_task(tsr_mutator *m, tsr_slot *chain, unsigned round);
