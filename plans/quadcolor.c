@@ -55,8 +55,11 @@ static void quadcolor_prepare(tsr_heap *heap) {
   if (!heap->minor) marking_abandon(heap);
   marking_prepare(heap);
   copy_space_prepare(&heap->spaces->copy);
-  for (uint32_t i = 0; i < heap->team->active; i++)
-    team_worker(heap->team, i)->promotions.marks = !heap->minor || heap_is_marking(heap);
+  for (uint32_t i = 0; i < heap->team->active; i++) {
+    copy_buffer *promotions = &team_worker(heap->team, i)->promotions;
+    promotions->marks = !heap->minor || heap_is_marking(heap);
+    promotions->arms = !heap->minor;
+  }
   if (heap->minor) {
     remembered_reach(&heap->team->first);
   } else {
@@ -109,10 +112,10 @@ OS_ALWAYS_INLINE tsr_ref quadcolor_visit_old(kernel_run *run, tsr_ref object, ui
   return object;
 }
 
-KERNEL_DEFINE_ALL(quadcolor, quadcolor_visit, KERNEL_WAITS_FOR_OBJECT, KERNEL_TO_THE_END)
+KERNEL_DEFINE_ALL(quadcolor, quadcolor_visit, KERNEL_WAITS_FOR_OBJECT, KERNEL_TO_THE_END, false)
 KERNEL_DEFINE_ALL(quadcolor_young, quadcolor_visit_young, KERNEL_WAITS_FOR_OBJECT,
-                  KERNEL_TO_THE_END)
-KERNEL_DEFINE_ALL(quadcolor_old, quadcolor_visit_old, KERNEL_WAITS_FOR_MARK, KERNEL_IN_STEPS)
+                  KERNEL_TO_THE_END, true)
+KERNEL_DEFINE_ALL(quadcolor_old, quadcolor_visit_old, KERNEL_WAITS_FOR_MARK, KERNEL_IN_STEPS, false)
 
 static void quadcolor_visit_slots(struct worker *worker, tsr_slot *first, size_t count) {
   switch (worker->heap->traces) {
@@ -168,7 +171,7 @@ static tsr_ref quadcolor_survivor(const tsr_heap *heap, tsr_ref object) {
 static size_t quadcolor_release(tsr_heap *heap) {
   size_t live_bytes = copying_release(heap);
   if (heap->minor) {
-    remembered_renew(heap);
+    remembered_settle(heap);
     seal_close_again(heap);
   } else {
     live_bytes += spaces_release_staying(heap);

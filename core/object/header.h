@@ -81,6 +81,10 @@ static inline unsigned header_gc_byte(uint64_t header) {
   return (unsigned)(header >> GC_BYTE_SHIFT) & 0xffu;
 }
 
+static inline bool header_is_armed(uint64_t header) {
+  return (header_gc_byte(header) & GC_ARMED) != 0;
+}
+
 static inline bool header_is_leaf(uint64_t header) {
   return (header_gc_byte(header) & GC_LEAF) != 0;
 }

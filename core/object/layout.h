@@ -161,6 +161,12 @@ static inline tsr_slot *layout_weak_elements(const layout *l, tsr_ref object, si
   return (tsr_slot *)(void *)((char *)object + l->fixed_bytes);
 }
 
+/* Whether an object's references are not all in slots that the trace visits within the object: a callback tells where they
+   are, or some are weak. */
+static inline bool layout_hides_references(const layout *l) {
+  return l->kind == TSR_LAYOUT_CUSTOM || l->weak_offset != 0;
+}
+
 /* What lies behind an object whose first word is, or was, `header`, and belongs to it: core/object/identity.h. */
 static inline size_t layout_hash_bytes(const tsr_heap *heap, uint64_t header) {
   return header_has_stored_hash(header) ? heap->hash_word_bytes : 0;

@@ -239,12 +239,12 @@ static uint32_t arena_find(arena *a, uint32_t granules, memory_allowance allowan
                            bool for_copies) {
   uint32_t index =
       runs_find(a, granules < RUN_WORTHWHILE ? RUN_WORTHWHILE : granules, SEARCH_BOUND);
-  if (index == BLOCK_NONE && granules < RUN_WORTHWHILE) {
+  if (index == BLOCK_NONE && granules < RUN_WORTHWHILE && !for_copies) {
     index = runs_find(a, granules, SEARCH_BOUND);
   }
   if (index == BLOCK_NONE) index = arena_grow(a, allowance, for_copies);
   if (index == BLOCK_NONE) index = runs_find(a, granules, UINT32_MAX);
-  if (index != BLOCK_NONE) heap_note_born(a->heap, index);
+  if (index != BLOCK_NONE && !for_copies) heap_note_born(a->heap, index);
   return index;
 }
 
@@ -659,6 +659,16 @@ static uint32_t bits_last(block_bits bits, uint32_t granule) {
     set = bits.starts[word] | bits.marks[word];
   }
   return word * 64 + 63 - (uint32_t)__builtin_clzll(set);
+}
+
+tsr_ref arena_object_at(const tsr_heap *heap, uintptr_t address) {
+  const object_bits *bits = &heap->bits;
+  size_t index = object_bit_index(bits, address), word = index / 64;
+  uint64_t set = bits->starts[word] & (UINT64_MAX >> (63 - index % 64));
+  while (set == 0)
+    set = bits->starts[--word];
+  size_t first = word * 64 + 63 - (size_t)__builtin_clzll(set);
+  return (tsr_ref)(bits->heap_base + (first << OBJECT_BIT_SHIFT));
 }
 
 tsr_ref arena_object_of(arena *a, uintptr_t address) {

@@ -126,6 +126,9 @@ size_t arena_sweep(arena *a);
 void arena_enumerate(const arena *a, tsr_object_callback callback, void *context);
 void arena_each_object(const arena *a, void (*visit)(void *context, tsr_ref object), void *context);
 
+/* The object that an address leads into, where every object has its start bit. */
+tsr_ref arena_object_at(const tsr_heap *heap, uintptr_t address);
+
 /* The first object in [from, end) of a block, of those that were reached only or of all; `end`: there is
    none. */
 uintptr_t arena_next_object(const tsr_heap *heap, uintptr_t from, uintptr_t end, bool reached_only);

@@ -48,6 +48,7 @@ typedef struct copy_buffer {
       *arena; /* NULL: it copies into the space; else objects are promoted into this arena */
   struct copy_buffer *otherwise; /* where an object goes that finds no room here; NULL: it stays */
   bool marks;                    /* what is promoted has been reached */
+  bool arms;                     /* and will refer to nothing young */
   copy_target main, overflow;
   size_t live_bytes; /* copied */
 } copy_buffer;
@@ -114,7 +115,7 @@ static inline bool copy_stays_in_block(tsr_ref object, size_t bytes) {
   return ((uintptr_t)object ^ last) < BLOCK_BYTES;
 }
 
-/* The bits of an object that was promoted, before anybody learns where it is. The start bit comes first: a mark bit without
+/* The bits of an object that was promoted, and its state, before anybody learns where it is. The start bit comes first: a mark bit without
    one would be a free run for who looks for some. */
 OS_ALWAYS_INLINE void copy_note_promoted(const copy_buffer *targets, uintptr_t target,
                                          bool shared) {
@@ -122,6 +123,7 @@ OS_ALWAYS_INLINE void copy_note_promoted(const copy_buffer *targets, uintptr_t t
   size_t index = object_bit_index(bits, target);
   object_bit_set_first(bits->starts, index, shared);
   if (targets->marks) object_bit_set_first(bits->marks, index, shared);
+  if (targets->arms) header_set_gc_bits((tsr_ref)target, GC_ARMED);
 }
 
 /* What is stored into an object's first word publishes the copy, where it is `shared`. */

@@ -123,17 +123,19 @@ typedef struct kernel {
   kernel_scan_function *scan_other; /* kernel_scan_other() of this kernel, apart from the loops */
   enum kernel_wait waits;           /* what an edge waits for */
   enum kernel_pace pace;
-  bool tagged; /* the reference rule is not "an address or zero" */
-  bool shared; /* several workers trace */
+  bool remembers; /* a minor collection: it finds out which old objects refer to young ones */
+  bool tagged;    /* the reference rule is not "an address or zero" */
+  bool shared;    /* several workers trace */
 } kernel;
 
 /* Defines a kernel, and a kernel_scan_function name_trace() for a worker's part in a trace. */
-#define KERNEL_DEFINE(name, visit_function, edge_waits, has_pace, has_tags, is_shared)             \
+#define KERNEL_DEFINE(name, visit_function, edge_waits, has_pace, is_minor, has_tags, is_shared)   \
   static kernel_scan_function name##_scan_other;                                                   \
   static const kernel name = {.visit = (visit_function),                                           \
                               .scan_other = name##_scan_other,                                     \
                               .waits = (edge_waits),                                               \
                               .pace = (has_pace),                                                  \
+                              .remembers = (is_minor),                                             \
                               .tagged = (has_tags),                                                \
                               .shared = (is_shared)};                                              \
   OS_NEVER_INLINE void name##_scan_other(struct worker *worker, tsr_ref object, size_t position) { \
@@ -145,11 +147,11 @@ typedef struct kernel {
 
 /* The kernels of a plan: name_alone and name_shared, for plain references and for tagged ones, and name_trace(),
    which chooses. */
-#define KERNEL_DEFINE_ALL(name, visit, waits, pace)                                                \
-  KERNEL_DEFINE(name##_alone, visit, waits, pace, true, false)                                     \
-  KERNEL_DEFINE(name##_shared, visit, waits, pace, true, true)                                     \
-  KERNEL_DEFINE(name##_plain_alone, visit, waits, pace, false, false)                              \
-  KERNEL_DEFINE(name##_plain_shared, visit, waits, pace, false, true)                              \
+#define KERNEL_DEFINE_ALL(name, visit, waits, pace, remembers)                                     \
+  KERNEL_DEFINE(name##_alone, visit, waits, pace, remembers, true, false)                          \
+  KERNEL_DEFINE(name##_shared, visit, waits, pace, remembers, true, true)                          \
+  KERNEL_DEFINE(name##_plain_alone, visit, waits, pace, remembers, false, false)                   \
+  KERNEL_DEFINE(name##_plain_shared, visit, waits, pace, remembers, false, true)                   \
   static void name##_trace(struct worker *worker, bool shared) {                                   \
     static void (*const traces[2][2])(struct worker *) = {                                         \
         {name##_alone_trace, name##_shared_trace},                                                 \
@@ -206,12 +208,37 @@ OS_ALWAYS_INLINE enum block_space kernel_space(const kernel_run *run, uintptr_t 
   return (enum block_space)run->spaces[granule / BLOCK_GRANULES];
 }
 
+/* Whether an address lies in a block whose objects stay; where the heap has grown since the run began, too. */
+OS_ALWAYS_INLINE bool kernel_is_old(const kernel_run *run, uintptr_t address) {
+  return block_space_stays(block_map_space_of(&run->worker->heap->blocks, address));
+}
+
+/* A slot that refers to what was young: if that still is, and the slot's object is old, it is remembered. */
+OS_ALWAYS_INLINE void kernel_note_referrer(const kernel_run *run, const tsr_slot *slot,
+                                           uintptr_t now) {
+  if (!kernel_is_old(run, (uintptr_t)slot) || kernel_is_old(run, now)) return;
+  remembered_note_slot(run->worker->heap, slot);
+}
+
+/* An old object that is scanned in a minor collection is armed, until one of its slots is noted. */
+OS_ALWAYS_INLINE void kernel_arm(const kernel k, const kernel_run *run, tsr_ref object,
+                                 uint64_t header) {
+  if (!k.remembers || header_is_armed(header) || !kernel_is_old(run, (uintptr_t)object)) return;
+  if (k.shared) {
+    unsigned char *byte = (unsigned char *)object + TSR_GC_BYTE_OFFSET;
+    os_atomic8_store(byte, os_atomic8_load(byte) | GC_ARMED);
+  } else {
+    header_set_gc_bits(object, GC_ARMED);
+  }
+}
+
 OS_ALWAYS_INLINE void kernel_visit_slot(const kernel k, kernel_run *run, tsr_slot *slot) {
   uint64_t word = slot->word;
   uintptr_t address = kernel_address(k, run, word), granule;
   if (!kernel_target(run, address, &granule)) return;
-  uintptr_t now =
-      (uintptr_t)k.visit(run, (tsr_ref)address, granule, kernel_space(run, granule), k.shared);
+  enum block_space space = kernel_space(run, granule);
+  uintptr_t now = (uintptr_t)k.visit(run, (tsr_ref)address, granule, space, k.shared);
+  if (k.remembers && !block_space_stays(space)) kernel_note_referrer(run, slot, now);
   if (now == address) return;
   slot->word = k.tagged ? reference_retarget(&run->rule, word, now) : (uint64_t)now;
 }
@@ -455,6 +482,17 @@ OS_ALWAYS_INLINE uint64_t kernel_release_key(const kernel k, struct worker *work
   return header;
 }
 
+/* The same of an object of any layout. Where the references are not in slots that are visited, what they lead to is
+   seen at the end. */
+OS_ALWAYS_INLINE void kernel_begin_object(const kernel k, const kernel_run *run, tsr_ref object,
+                                          uint64_t header, const layout *l) {
+  if (!k.remembers || !layout_hides_references(l)) {
+    kernel_arm(k, run, object, header);
+  } else if (kernel_is_old(run, (uintptr_t)object)) {
+    remembered_doubt(run->worker->heap, object);
+  }
+}
+
 /* An object of any layout. */
 OS_ALWAYS_INLINE void kernel_scan_other(const kernel k, struct worker *worker, tsr_ref object,
                                         size_t position) {
@@ -468,6 +506,7 @@ OS_ALWAYS_INLINE void kernel_scan_other(const kernel k, struct worker *worker, t
                     "a reachable object's layout is unknown: its header was never written, or "
                     "overwritten, or the reference does not point to an object");
   kernel_run run = kernel_begin(worker);
+  if (position == 0) kernel_begin_object(k, &run, object, header, l);
   if (l->weak_offset != 0) weak_find(worker, object, l);
   if (l->kind == TSR_LAYOUT_CUSTOM) {
     kernel_scan_custom(k, &run, object, l, position);
@@ -510,6 +549,7 @@ OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref objec
     kernel_restore(run);
     return;
   }
+  kernel_arm(k, run, object, header);
   /* As kernel_take_bits(). */
   tsr_slot *first = (tsr_slot *)object + layout_trace_first(trace);
   tsr_slot *slot = first + slots;
@@ -663,7 +703,8 @@ OS_NEVER_INLINE void kernel_rescan_copied(const kernel k, struct worker *worker,
   }
 }
 
-/* A minor collection queues old objects that are gray, and marks none. */
+/* A minor collection marks no old objects that it queues: they are gray until they are scanned, and those that are
+   scanned and gray again may be so once more. */
 OS_NEVER_INLINE void kernel_rescan_arena(const kernel k, struct worker *worker, uint32_t index) {
   tsr_heap *heap = worker->heap;
   uintptr_t at = block_map_start(&heap->blocks, index);

@@ -7,8 +7,9 @@
 #include "core/object/walk.h"
 
 struct remembered {
-  os_mutex lock; /* guards what follows while mutators run */
+  os_mutex lock; /* guards what follows while mutators run, or workers */
   word_log log;
+  word_log doubtful; /* in a minor collection: objects that refer to young ones, or do not */
 };
 
 /* ---- the log ----------------------------------------------------------------------------------------- */
@@ -29,6 +30,7 @@ void remembered_close(tsr_heap *heap) {
   struct remembered *all = heap->remembered;
   if (all == NULL) return;
   word_log_drop(heap, &all->log);
+  word_log_drop(heap, &all->doubtful);
   os_mutex_destroy(&all->lock);
   segment_release(&heap->account, MEMORY_INSTANCE, all, sizeof *all);
   heap->remembered = NULL;
@@ -42,13 +44,16 @@ static block *remembered_block(const tsr_heap *heap, tsr_ref object) {
   return block_map_at(&heap->blocks, block_map_index(&heap->blocks, (uintptr_t)object));
 }
 
-void remembered_add(tsr_heap *heap, tsr_ref object) {
-  struct remembered *all = heap->remembered;
-  os_mutex_lock(&all->lock);
-  if (!word_log_push(heap, &all->log, (uintptr_t)object)) {
+static void remembered_log(tsr_heap *heap, word_log *log, tsr_ref object) {
+  os_mutex_lock(&heap->remembered->lock);
+  if (!word_log_push(heap, log, (uintptr_t)object)) {
     os_atomic8_set(&remembered_block(heap, object)->remembered);
   }
-  os_mutex_unlock(&all->lock);
+  os_mutex_unlock(&heap->remembered->lock);
+}
+
+void remembered_add(tsr_heap *heap, tsr_ref object) {
+  remembered_log(heap, &heap->remembered->log, object);
 }
 
 /* ---- objects ------------------------------------------------------------------------------------------ */
@@ -58,12 +63,12 @@ static void object_arm(tsr_ref object) {
   if ((header_gc_byte(header_load(object)) & GC_ARMED) == 0) header_set_gc_bits(object, GC_ARMED);
 }
 
-/* What is sealed stays armed, and is in the log all the same. */
+/* It is in the log then. So is what is sealed, which stays armed. */
 static void object_make_gray(tsr_heap *heap, tsr_ref object) {
-  if (!seal_is_closed(heap, object)) {
-    os_atomic_byte_change((unsigned char *)object + TSR_GC_BYTE_OFFSET, 0, GC_ARMED);
+  unsigned char *byte = (unsigned char *)object + TSR_GC_BYTE_OFFSET;
+  if (seal_is_closed(heap, object) || (os_atomic_byte_change(byte, 0, GC_ARMED) & GC_ARMED) != 0) {
+    remembered_add(heap, object);
   }
-  remembered_add(heap, object);
 }
 
 static bool word_is_young(const tsr_heap *heap, uint64_t word) {
@@ -113,34 +118,28 @@ static void block_each(tsr_heap *heap, uint32_t index, bool gray_only, object_vi
   }
 }
 
-/* Takes each remembered block. `forgets`: it is not remembered any more, but for what the visits do. */
-static void remembered_each(tsr_heap *heap, bool gray_only, bool forgets, object_visit *visit,
-                            void *context) {
+/* Takes each remembered block. It is not remembered any more then, but for what the visits do. */
+static void remembered_each(tsr_heap *heap, bool gray_only, object_visit *visit, void *context) {
   const block_map *map = &heap->blocks;
   for (uint32_t i = 0; i < block_map_extent(map); i++) {
     block *b = block_map_at(map, i);
     if (!block_is_old(block_map_space(map, i)) || b->remembered == 0) continue;
-    if (forgets) b->remembered = 0;
+    b->remembered = 0;
     block_each(heap, i, gray_only, visit, context);
   }
 }
 
-/* The objects of a log that do not lie in remembered blocks, of which all that are gray are looked at. */
-static void log_each(tsr_heap *heap, const word_log *log, object_visit *visit, void *context) {
-  for (const log_chunk *chunk = log->first; chunk != NULL; chunk = chunk->next) {
+/* Takes the objects of a log out. Those in remembered blocks are passed by: all that are gray there are looked at. */
+static void log_empty(tsr_heap *heap, word_log *log, object_visit *visit, void *context) {
+  word_log taken = *log;
+  log->first = NULL;
+  for (const log_chunk *chunk = taken.first; chunk != NULL; chunk = chunk->next) {
     for (size_t i = 0; i < chunk->count; i++) {
       tsr_ref object = (tsr_ref)chunk->words[i];
       if (remembered_block(heap, object)->remembered == 0) visit(context, object);
     }
   }
-}
-
-/* The same, and takes them out. */
-static void log_empty(tsr_heap *heap, object_visit *visit, void *context) {
-  word_log log = heap->remembered->log;
-  heap->remembered->log.first = NULL;
-  log_each(heap, &log, visit, context);
-  word_log_drop(heap, &log);
+  word_log_drop(heap, &taken);
 }
 
 /* ---- minor collections ----------------------------------------------------------------------------------- */
@@ -152,23 +151,32 @@ static void reach_remembered(void *context, tsr_ref object) {
 
 void remembered_reach(struct worker *worker) {
   tsr_heap *heap = worker->heap;
-  log_each(heap, &heap->remembered->log, reach_remembered, worker);
-  remembered_each(heap, true, false, reach_remembered, worker);
+  log_empty(heap, &heap->remembered->log, reach_remembered, worker);
+  remembered_each(heap, true, reach_remembered, worker);
 }
 
-static void renew_object(void *context, tsr_ref object) {
+void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot) {
+  uint32_t index = block_map_index(&heap->blocks, (uintptr_t)slot);
+  enum block_space space = block_map_space(&heap->blocks, index);
+  if (space == BLOCK_LARGE_REST) index = large_space_head(heap, index);
+  object_make_gray(heap, space == BLOCK_LARGE || space == BLOCK_LARGE_REST
+                             ? large_space_object(&heap->spaces->large, index)
+                             : arena_object_at(heap, (uintptr_t)slot));
+}
+
+void remembered_doubt(tsr_heap *heap, tsr_ref object) {
+  remembered_log(heap, &heap->remembered->doubtful, object);
+}
+
+/* The object is in no log. */
+static void settle_object(void *context, tsr_ref object) {
   tsr_heap *heap = context;
-  if (header_is_leaf(header_load(object))) return;
-  if (object_is_young_referrer(heap, object)) {
-    object_make_gray(heap, object);
-  } else {
-    object_arm(object);
-  }
+  object_arm(object);
+  if (object_is_young_referrer(heap, object)) object_make_gray(heap, object);
 }
 
-void remembered_renew(tsr_heap *heap) {
-  log_empty(heap, renew_object, heap);
-  remembered_each(heap, true, true, renew_object, heap);
+void remembered_settle(tsr_heap *heap) {
+  log_empty(heap, &heap->remembered->doubtful, settle_object, heap);
 }
 
 /* ---- collections of everything ----------------------------------------------------------------------------- */
@@ -178,8 +186,12 @@ static void arm_object(void *context, tsr_ref object) {
   if (!header_is_leaf(header_load(object))) object_arm(object);
 }
 
+static void rebuild_object(void *context, tsr_ref object) {
+  if (!header_is_leaf(header_load(object))) settle_object(context, object);
+}
+
 void remembered_forget(tsr_heap *heap) {
-  log_empty(heap, arm_object, NULL);
+  log_empty(heap, &heap->remembered->log, arm_object, NULL);
 }
 
 void remembered_rebuild(tsr_heap *heap, bool is_young_left) {
@@ -187,7 +199,7 @@ void remembered_rebuild(tsr_heap *heap, bool is_young_left) {
   for (uint32_t i = 0; is_young_left && i < block_map_extent(map); i++) {
     if (block_is_old(block_map_space(map, i))) block_map_at(map, i)->remembered = 1;
   }
-  remembered_each(heap, false, true, is_young_left ? renew_object : arm_object, heap);
+  remembered_each(heap, false, is_young_left ? rebuild_object : arm_object, heap);
 }
 
 /* ---- the end of a cycle ----------------------------------------------------------------------------------- */

@@ -3,14 +3,13 @@
  *
  * Of an old object the GC byte says whether a store has to be told of: it is *armed*, or it is *gray* and stands in the
  * log, once or more often. Its first store takes the write barrier's slow path, which makes it gray and logs it (the quad-colour
- * barrier, after M. Pall's notes on LuaJIT's collector). Whatever comes to lie in an old block without a
- * barrier makes the block *remembered*: new objects there, and those that are promoted. So does an object for which the
- * log finds no memory; nothing depends on that.
+ * barrier, after M. Pall's notes on LuaJIT's collector). A new object that is old from the beginning makes its block
+ * *remembered*. So does an object for which the log finds no memory; nothing depends on that.
  *
- * A minor collection scans the objects of the log, and the gray ones of remembered blocks, those among them that it
- * has promoted itself. At its end it looks at the same once more: what still refers to a young object is logged again, the
- * rest is armed [design: remembered-set]. No mark is needed for that: an object is looked at for its block or for its
- * entry in the log, never for both.
+ * A minor collection takes the log, and the gray objects of remembered blocks, and scans them. What is old is armed
+ * when its scan begins, also where it has just been promoted: until then it is gray. When one of its slots
+ * turns out to lead to an object that is still young, it becomes gray and is logged again [design: remembered-set]. Where
+ * such a reference may be in no slot that the trace visits, the end of the collection has a look at the object.
  */
 #ifndef CORE_TRACE_REMEMBERED_H
 #define CORE_TRACE_REMEMBERED_H
@@ -29,10 +28,13 @@ void remembered_add(tsr_heap *heap, tsr_ref object);
    is armed for good, and counts. */
 bool remembered_is_gray(tsr_heap *heap, tsr_ref object);
 
-/* A minor collection, before its trace: queues what is remembered. After its release: remembers what still refers to
-   young objects. */
+/* A minor collection, before its trace: queues what is remembered, which then is no more. In its trace, any worker: a slot
+   of an old object leads to an object that stays young; an old object is scanned of which only the end can tell. After
+   its release: looks at these. */
 void remembered_reach(struct worker *worker);
-void remembered_renew(tsr_heap *heap);
+void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot);
+void remembered_doubt(tsr_heap *heap, tsr_ref object);
+void remembered_settle(tsr_heap *heap);
 
 /* A collection of everything, before its trace: forgets the log. After its release: arms every old object, but for
    those that refer to young ones, where there are any. */

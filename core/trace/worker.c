@@ -56,7 +56,7 @@ bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_spac
     return false;
   }
   /* A displaced word belongs to a key, which is scanned so that its ephemerons learn of it. */
-  uint64_t header = header_load(object);
+  uint64_t header = header_load_shared(object);
   if (header_is_leaf(header) && !header_is_displaced(header)) return false;
   worker_open(heap, object);
   return true;

@@ -66,6 +66,28 @@ START_TEST(a001_14_what_an_old_object_refers_to_survives) {
 }
 END_TEST
 
+/* Of a large array any element may be stored into. */
+#define LARGE_LENGTH 20000u /* five blocks */
+
+START_TEST(a001_14_what_a_large_array_refers_to_survives) {
+  static const unsigned kinds[] = {VECTOR, TABLE, CUSTOM};
+  static const size_t places[] = {0, 1, 5000, 5001, 12345, LARGE_LENGTH / 2 - 1};
+  start_young("256K");
+  unsigned kind = kinds[_i];
+  uint64_t old = make_old(&roots[0], kind, 1, kind == TABLE ? LARGE_LENGTH / 2 : LARGE_LENGTH);
+  for (unsigned round = 0; round < 6; round++) {
+    size_t slot = vm_slot_index(kind, places[round]);
+    vm_set(vm.m, vm_ref(old), slot, vm_word(make(BYTES, 7 + round, 100)));
+    collect_young();
+    for (unsigned i = 0; i <= round; i++) {
+      uint64_t word = vm_get(vm.m, vm_ref(old), vm_slot_index(kind, places[i]));
+      ck_assert_msg(is_made(word, BYTES, 7 + i), "element %zu, round %u", places[i], round);
+    }
+  }
+  stop();
+}
+END_TEST
+
 /* Their first stores need no barrier. */
 START_TEST(a001_14_what_is_born_old_is_looked_at) {
   start_young("256K");
@@ -254,6 +276,7 @@ END_TEST
 
 static void add(TCase *tests) {
   tcase_add_loop_test(tests, a001_14_what_an_old_object_refers_to_survives, 0, (int)REFERRERS);
+  tcase_add_loop_test(tests, a001_14_what_a_large_array_refers_to_survives, 0, 3);
   tcase_add_test(tests, a001_14_what_is_born_old_is_looked_at);
   tcase_add_test(tests, f22_a_survivor_of_two_is_promoted);
   tcase_add_test(tests, the_old_die_when_everything_is_collected);

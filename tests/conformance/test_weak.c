@@ -538,6 +538,28 @@ START_TEST(a001_17_weak_slots_of_a_sealed_object) {
 }
 END_TEST
 
+/* However little the collections look at that come by themselves. */
+START_TEST(a001_17_weak_slots_of_an_old_object_follow_the_young) {
+  prepare("32M");
+  vm_alone(&vm);
+  vm_pin(&vm, "nursery", "256K");
+  begin();
+  roots[0].word = vm_word(make_box(1));
+  vm_collect(&vm);
+  roots[1].word = vm_word(make(RECORD, 7, 0));
+  vm_set(vm.m, vm_ref(roots[0].word), 3, roots[1].word);
+  vm_set(vm.m, vm_ref(roots[0].word), 5, vm_word(make(RECORD, 8, 0)));
+  for (unsigned round = 0; round < 6; round++) {
+    vm_garbage(vm.m, 512 * KIB);
+    ck_assert_uint_eq(weak_word(roots[0].word, 3), roots[1].word);
+    check_weak(weak_word(roots[0].word, 3), true, RECORD, 7, "word 3");
+  }
+  vm_collect(&vm);
+  check_weak(weak_word(roots[0].word, 5), false, RECORD, 8, "word 5");
+  stop();
+}
+END_TEST
+
 START_TEST(a001_17_a_pinned_object_is_not_cleared) {
   begin_plainly("16M");
   roots[0].word = vm_word(make_box(1));
@@ -1067,6 +1089,7 @@ static void add(TCase *tests) {
                       CLEARED_WORDS);
   tcase_add_loop_test(tests, a001_17_weak_objects_in_every_placement, 0, CLEARED_WORDS);
   tcase_add_test(tests, a001_17_weak_slots_of_a_sealed_object);
+  tcase_add_test(tests, a001_17_weak_slots_of_an_old_object_follow_the_young);
   tcase_add_test(tests, a001_17_a_pinned_object_is_not_cleared);
   tcase_add_loop_test(tests, a001_17_weak_things_of_a_vm_with_tagged_references, 0, 2);
   tcase_add_test(tests, a001_17_process_weak_keeps_what_it_likes);
