@@ -8,9 +8,10 @@
 #include "core/object/header.h"
 #include "core/os/error.h"
 
-static void barrier_none_slow(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot, uint64_t word) {
-  (void)slot;
-  (void)word;
+static void barrier_none_slow(tsr_mutator *mutator, tsr_ref object, const tsr_slot *first,
+                              size_t count) {
+  (void)first;
+  (void)count;
   tsr_error error;
   if (barrier_refuses(mutator, object)) return;
   if (heap_watches(mutator->heap, object)) {

@@ -1,18 +1,22 @@
 /*
  * The barrier of plans with a young generation: the first store into an old object since the last collection that
- * looked at it makes it gray and logs it; what comes after takes the fast path.
+ * looked at it makes it gray and logs it; what comes after takes the fast path. A large array stays armed, and the slot
+ * is noted.
  */
 #include "barriers/barriers.h"
 #include "core/heap/heap.h"
 #include "core/object/header.h"
 #include "core/trace/remembered.h"
 
-static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot,
-                                   uint64_t word) {
-  (void)slot;
-  (void)word;
+static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, const tsr_slot *first,
+                                   size_t count) {
   tsr_heap *heap = mutator->heap;
+  size_t noted;
   if (barrier_refuses(mutator, object)) return;
+  if (remembered_add_slots(heap, object, first, count, &noted)) {
+    if (noted > 0) os_atomic_add_full(&heap->barrier_slots, noted);
+    return;
+  }
   unsigned before =
       os_atomic_byte_change((unsigned char *)object + TSR_GC_BYTE_OFFSET, 0, GC_ARMED);
   /* Another mutator may have been quicker; and the verifier arms young objects too. */

@@ -131,6 +131,10 @@ static void quadcolor_visit_slots(struct worker *worker, tsr_slot *first, size_t
   }
 }
 
+static void quadcolor_take_noted(struct worker *worker, tsr_slot *const *slots, size_t count) {
+  kernel_take_scattered(quadcolor_young_alone, worker, slots, count);
+}
+
 static void quadcolor_reach(struct worker *worker, tsr_ref object) {
   if (worker->heap->traces == TRACES_YOUNG) {
     kernel_reach(quadcolor_young_alone, worker, object);
@@ -201,6 +205,7 @@ const struct plan plan_quadcolor = {.name = "quadcolor",
                                     .prepare = quadcolor_prepare,
                                     .pin = copying_pin,
                                     .visit_slots = quadcolor_visit_slots,
+                                    .take_noted = quadcolor_take_noted,
                                     .reach = quadcolor_reach,
                                     .trace = quadcolor_trace_any,
                                     .rescan = quadcolor_rescan,

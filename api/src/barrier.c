@@ -5,24 +5,40 @@
 
 #include "core/heap/heap.h"
 
+/* Before `count` slots are stored into, from `first` on. */
+static void slots_barrier(tsr_mutator *mutator, tsr_ref object, const tsr_slot *first,
+                          size_t count) {
+  mutator->heap->plan->barrier->slow(mutator, object, first, count);
+}
+
 void tsr_write_barrier_slow(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot, uint64_t word) {
-  mutator->heap->plan->barrier->slow(mutator, object, slot, word);
+  (void)word;
+  slots_barrier(mutator, object, slot, 1);
+}
+
+static void slot_store(tsr_slot *slot, uint64_t word) {
+#ifdef TSR_THREAD_SANITIZER
+  __atomic_store_n(&slot->word, word, __ATOMIC_RELAXED);
+#else
+  slot->word = word;
+#endif
 }
 
 void tsr_copy_slots(tsr_mutator *mutator, tsr_ref object, tsr_slot *to, const tsr_slot *from,
                     size_t count) {
+  if (count > 0 && tsr_is_armed(object)) slots_barrier(mutator, object, to, count);
   if ((uintptr_t)to <= (uintptr_t)from) {
     for (size_t i = 0; i < count; i++)
-      tsr_write(mutator, object, &to[i], tsr_load(mutator, &from[i]));
+      slot_store(&to[i], tsr_load(mutator, &from[i]));
   } else {
-    for (size_t i = count; i > 0; i--) {
-      tsr_write(mutator, object, &to[i - 1], tsr_load(mutator, &from[i - 1]));
-    }
+    for (size_t i = count; i > 0; i--)
+      slot_store(&to[i - 1], tsr_load(mutator, &from[i - 1]));
   }
 }
 
 void tsr_fill_slots(tsr_mutator *mutator, tsr_ref object, tsr_slot *to, size_t count,
                     uint64_t word) {
+  if (count > 0 && tsr_is_armed(object)) slots_barrier(mutator, object, to, count);
   for (size_t i = 0; i < count; i++)
-    tsr_write(mutator, object, &to[i], word);
+    slot_store(&to[i], word);
 }

@@ -45,6 +45,13 @@ tsr_status object_check(const tsr_mutator *mutator, tsr_ref object, const char *
                    (void *)object);
 }
 
+void object_add_slot_bits(tsr_heap *heap, tsr_ref object) {
+  if (object_space(heap, object) != BLOCK_LARGE) return;
+  const layout *l = layout_of(heap->layouts, object);
+  if (l->kind != TSR_LAYOUT_REFERENCES && l->kind != TSR_LAYOUT_ELEMENTS) return;
+  large_space_add_slot_bits(&heap->spaces->large, object);
+}
+
 /* ---- shrinking --------------------------------------------------------------------------------------- */
 
 /* Sizes are whole: with what is appended, which moves to the new end. */

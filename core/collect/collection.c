@@ -13,6 +13,7 @@
 #include "core/trace/identities.h"
 #include "core/trace/marking.h"
 #include "core/trace/pins.h"
+#include "core/trace/remembered.h"
 #include "core/trace/weak.h"
 #include "core/trace/weak_tables.h"
 #include "core/verify/verify.h"
@@ -218,7 +219,11 @@ static void collection_trace(tsr_heap *heap, tsr_collection *record) {
   collection_keep(heap, collection_reach, &team->first);
   tsr_visitor visitor = {.visit = collection_trace_slots, .context = &team->first};
   collection_visit_roots(heap, &visitor);
-  if (!heap->minor) worker_reach_immortal(&team->first);
+  if (heap->minor) {
+    remembered_take_slots(&team->first);
+  } else {
+    worker_reach_immortal(&team->first);
+  }
   heap->phase = "trace";
   team_trace(team);
   heap->phase = "weak references";

@@ -52,7 +52,8 @@ enum block_flag {
   BLOCK_OPENED = 8,     /* sealed pages are open for the collector, in this pause */
   BLOCK_SHRUNK = 16,    /* arena: the end of an object here is free from the next sweep on */
   BLOCK_UNRETIRED = 32, /* arena: has buffers that nobody retires: the next collection walks them */
-  BLOCK_PLACED = 64     /* arena: compaction leaves its objects where they are, in this pause */
+  BLOCK_PLACED = 64,    /* arena: compaction leaves its objects where they are, in this pause */
+  BLOCK_SLOTTED = 128   /* large: there are bits for the slots of its array */
 };
 
 typedef struct block {
@@ -67,7 +68,12 @@ typedef struct block {
                            are in the log (core/trace/remembered.h). Set by any thread, cleared in a pause */
   };
   uint8_t flags; /* enum block_flag. Owned by the space while in use, by the map while free */
-  uint8_t arena; /* arena: which one has it */
+  union {
+    uint8_t arena; /* arena: which one has it */
+    uint8_t
+        stored; /* large, each block: some slots of an array in it are noted (core/trace/remembered.h). Set
+                       by any thread, cleared in a pause */
+  };
 
   uint32_t run_next, run_previous; /* arena: neighbours in the list of its class of free runs */
   uint16_t longest_run;            /* arena: its longest free run, in granules */

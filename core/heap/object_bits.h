@@ -8,6 +8,8 @@
  *       1    0    an object starts here, not reached yet
  *       1    1    an object starts here, and the tracer has reached it
  *
+ * In the blocks of a large object a start bit means a slot of an array that was stored into (core/trace/remembered.h).
+ *
  * So a sweep is two operations on each pair of words (LuaJIT's arenas have the same four states,
  * M. Pall's notes on its new collector). Words are committed with the first block that needs them.
  */

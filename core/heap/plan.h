@@ -16,7 +16,8 @@ struct worker;
 struct barrier {
   bool arms_objects;     /* false: only sealed objects are armed */
   bool large_born_armed; /* stores into a new large object use the barrier from the start */
-  void (*slow)(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot, uint64_t word);
+  /* Before a mutator stores into `count` slots of an armed object, from `first` on. */
+  void (*slow)(tsr_mutator *mutator, tsr_ref object, const tsr_slot *first, size_t count);
 };
 
 struct plan {
@@ -49,6 +50,8 @@ struct plan {
   void (*pin)(tsr_heap *heap,
               tsr_ref object); /* before anything is reached: it stays where it is */
   void (*visit_slots)(struct worker *worker, tsr_slot *first, size_t count); /* of roots */
+  /* Of old objects, before the trace of a minor collection; NULL where there are none. */
+  void (*take_noted)(struct worker *worker, tsr_slot *const *slots, size_t count);
   void (*reach)(struct worker *worker,
                 tsr_ref object); /* an object that is a root, and is not moved */
   void (*trace)(struct worker *worker, bool shared); /* by every worker that takes part */

@@ -161,6 +161,15 @@ static inline tsr_slot *layout_weak_elements(const layout *l, tsr_ref object, si
   return (tsr_slot *)(void *)((char *)object + l->fixed_bytes);
 }
 
+/* Whether this is a slot of the array part of an object. */
+static inline bool layout_has_element_slot(const layout *l, tsr_ref object, const tsr_slot *slot) {
+  size_t offset = (uintptr_t)slot - ((uintptr_t)object + l->fixed_bytes);
+  if (offset >= layout_array_bytes(l, object)) return false; /* also what lies before it */
+  if (l->kind == TSR_LAYOUT_REFERENCES) return offset % sizeof(tsr_slot) == 0;
+  size_t within = offset % l->element_bytes;
+  return within % sizeof(tsr_slot) == 0 && (l->element_refs >> (within / sizeof(tsr_slot)) & 1) != 0;
+}
+
 /* Whether an object's references are not all in slots that the trace visits within the object: a callback tells where they
    are, or some are weak. */
 static inline bool layout_hides_references(const layout *l) {

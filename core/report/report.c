@@ -194,7 +194,8 @@ void report_fill(tsr_heap *heap, tsr_stats *stats) {
                        .external_bytes = os_atomic_load(&heap->sizing.external_bytes),
                        .cycles = report->cycles,
                        .increments = report->increments,
-                       .barrier_slow = os_atomic_load(&heap->barrier_slow)};
+                       .barrier_slow = os_atomic_load(&heap->barrier_slow),
+                       .barrier_slots = os_atomic_load(&heap->barrier_slots)};
   os_mutex_unlock(&report->lock);
 }
 
@@ -218,10 +219,11 @@ static void report_write(FILE *file, const tsr_stats *stats) {
           "\"bytes_allocated\":%" PRIu64 ",\"peak_committed_bytes\":%" PRIu64
           ",\"live_bytes_after_last\":%" PRIu64 ",\"heap_max_bytes\":%" PRIu64
           ",\"external_bytes\":%" PRIu64 ",\"workers\":%" PRIu32 ",\"cycles\":%" PRIu64
-          ",\"increments\":%" PRIu64 ",\"barrier_slow\":%" PRIu64 "}\n",
+          ",\"increments\":%" PRIu64 ",\"barrier_slow\":%" PRIu64 ",\"barrier_slots\":%" PRIu64
+          "}\n",
           stats->bytes_allocated, stats->peak_committed_bytes, stats->live_bytes_after_last,
           stats->heap_max_bytes, stats->external_bytes, stats->workers, stats->cycles,
-          stats->increments, stats->barrier_slow);
+          stats->increments, stats->barrier_slow, stats->barrier_slots);
 }
 
 static void report_statistics_lost(const char *name) {

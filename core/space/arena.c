@@ -664,9 +664,9 @@ static uint32_t bits_last(block_bits bits, uint32_t granule) {
 tsr_ref arena_object_at(const tsr_heap *heap, uintptr_t address) {
   const object_bits *bits = &heap->bits;
   size_t index = object_bit_index(bits, address), word = index / 64;
-  uint64_t set = bits->starts[word] & (UINT64_MAX >> (63 - index % 64));
+  uint64_t set = bits_load(&bits->starts[word]) & (UINT64_MAX >> (63 - index % 64));
   while (set == 0)
-    set = bits->starts[--word];
+    set = bits_load(&bits->starts[--word]);
   size_t first = word * 64 + 63 - (size_t)__builtin_clzll(set);
   return (tsr_ref)(bits->heap_base + (first << OBJECT_BIT_SHIFT));
 }

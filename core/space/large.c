@@ -71,6 +71,18 @@ uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, s
   return object;
 }
 
+void large_space_add_slot_bits(large_space *space, tsr_ref object) {
+  tsr_heap *heap = space->heap;
+  uint32_t first = block_map_index(&heap->blocks, (uintptr_t)object);
+  block *head = block_map_at(&heap->blocks, first);
+  bool covered = true;
+  os_mutex_lock(&heap->admission);
+  for (uint32_t i = first; covered && i < first + head->run_blocks; i++)
+    covered = object_bits_cover(&heap->bits, i, MEMORY_WITHIN_LIMIT);
+  os_mutex_unlock(&heap->admission);
+  if (covered) head->flags |= BLOCK_SLOTTED;
+}
+
 tsr_ref large_space_object(const large_space *space, uint32_t first) {
   const block_map *map = &space->heap->blocks;
   return (tsr_ref)(block_map_start(map, first) + block_map_at(map, first)->top_bytes);

@@ -30,6 +30,9 @@ typedef struct large_kind {
 uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, size_t offset,
                                large_kind kind, memory_allowance allowance);
 
+/* Has bits for the slots of a new object's array, if there is memory for them; BLOCK_SLOTTED says so. */
+void large_space_add_slot_bits(large_space *space, tsr_ref object);
+
 /* Bytes between an object and the end of its run. */
 size_t large_space_room(const large_space *space, tsr_ref object);
 

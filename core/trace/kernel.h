@@ -365,6 +365,17 @@ OS_ALWAYS_INLINE void kernel_visit_slots(const kernel k, struct worker *worker, 
   kernel_save(&run);
 }
 
+/* Slots that lie here and there, before the trace. Those that wait when it begins are visited by it. */
+OS_ALWAYS_INLINE void kernel_take_scattered(const kernel k, struct worker *worker,
+                                            tsr_slot *const *slots, size_t count) {
+  kernel_run run = kernel_begin(worker);
+  for (size_t i = 0; i < count; i++) {
+    if (i + KERNEL_AHEAD < count) OS_FETCH(slots[i + KERNEL_AHEAD]);
+    kernel_take_slot(k, &run, slots[i]);
+  }
+  kernel_save(&run);
+}
+
 /* An object that is a root, and stays where it is. */
 OS_ALWAYS_INLINE void kernel_reach(const kernel k, struct worker *worker, tsr_ref object) {
   kernel_run run = kernel_begin(worker);

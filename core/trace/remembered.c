@@ -3,6 +3,8 @@
  */
 #include "core/trace/remembered.h"
 
+#include <string.h>
+
 #include "core/object/reference.h"
 #include "core/object/walk.h"
 
@@ -97,6 +99,100 @@ bool remembered_is_gray(tsr_heap *heap, tsr_ref object) {
 
 typedef void object_visit(void *context, tsr_ref object);
 
+/* ---- slots of large arrays ------------------------------------------------------------------------------- */
+
+/* The object that a block of the large space belongs to. */
+static tsr_ref remembered_large_object(const tsr_heap *heap, uint32_t index) {
+  bool first = block_map_space(&heap->blocks, index) == BLOCK_LARGE;
+  return large_space_object(&heap->spaces->large, first ? index : large_space_head(heap, index));
+}
+
+/* Whether slots of an object are an array's that has bits for them. */
+static bool slots_are_of_large_array(const tsr_heap *heap, tsr_ref object, const tsr_slot *first,
+                                     size_t count) {
+  if (block_map_space_of(&heap->blocks, (uintptr_t)object) != BLOCK_LARGE) return false;
+  if ((remembered_block(heap, object)->flags & BLOCK_SLOTTED) == 0) return false;
+  const layout *l = layout_of_header(heap->layouts, object, header_load_shared(object));
+  return l != NULL && layout_has_element_slot(l, object, first) &&
+         (count == 1 || (l->kind == TSR_LAYOUT_REFERENCES &&
+                         layout_has_element_slot(l, object, &first[count - 1])));
+}
+
+/* Sets bits of one word. Returns how many were not set. */
+static size_t slots_note(tsr_heap *heap, size_t word, uint64_t bits) {
+  uint64_t *place = &heap->bits.starts[word], old;
+  do {
+    old = os_atomic64_load_acquire(place);
+    if ((bits & ~old) == 0) return 0;
+  } while (!os_atomic64_compare_exchange_full(place, old, old | bits));
+  os_atomic8_set(&block_map_at(&heap->blocks, (uint32_t)(word / BLOCK_BIT_WORDS))->stored);
+  return (size_t)__builtin_popcountll(bits & ~old);
+}
+
+bool remembered_add_slots(tsr_heap *heap, tsr_ref object, const tsr_slot *first, size_t count,
+                          size_t *noted) {
+  *noted = 0;
+  if (!slots_are_of_large_array(heap, object, first, count)) return false;
+  size_t at = object_bit_index(&heap->bits, (uintptr_t)first), end = at + count;
+  while (at < end) {
+    size_t next = (at / 64 + 1) * 64 < end ? (at / 64 + 1) * 64 : end;
+    uint64_t bits = UINT64_MAX >> (64 - (next - at)) << (at % 64);
+    *noted += slots_note(heap, at / 64, bits);
+    at = next;
+  }
+  return true;
+}
+
+bool remembered_has_slot(const tsr_heap *heap, const tsr_slot *slot) {
+  enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)slot);
+  return (space == BLOCK_LARGE || space == BLOCK_LARGE_REST) &&
+         block_map_at(&heap->blocks, block_map_index(&heap->blocks, (uintptr_t)slot))->stored !=
+             0 &&
+         object_bit_get(heap->bits.starts, object_bit_index(&heap->bits, (uintptr_t)slot));
+}
+
+/* Takes the noted slots of a block. What the array has lost at its end since is passed by; and all of an array that is
+   gray, for it is scanned as a whole, maybe by another worker. */
+static void block_take_slots(struct worker *worker, uint32_t index) {
+  tsr_heap *heap = worker->heap;
+  tsr_ref object = remembered_large_object(heap, index);
+  const layout *l = layout_of(heap->layouts, object);
+  uint64_t *words = object_bits_of(heap->bits.starts, index);
+  tsr_slot *start = (tsr_slot *)block_map_start(&heap->blocks, index);
+  size_t count = 0;
+  if (!header_is_armed(header_load(object))) {
+    memset(words, 0, BLOCK_BIT_WORDS * sizeof *words);
+    return;
+  }
+  worker_open(heap, object);
+  for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
+    uint64_t bits = words[i];
+    for (words[i] = 0; bits != 0; bits &= bits - 1) {
+      tsr_slot *slot = &start[i * 64 + (uint32_t)__builtin_ctzll(bits)];
+      if (!layout_has_element_slot(l, object, slot)) continue;
+      worker->scan_slots[count++] = slot;
+      if (count < WORKER_SCAN_SLOTS) continue;
+      heap->plan->take_noted(worker, worker->scan_slots, count);
+      count = 0;
+    }
+  }
+  heap->plan->take_noted(worker, worker->scan_slots, count);
+}
+
+void remembered_take_slots(struct worker *worker) {
+  const tsr_heap *heap = worker->heap;
+  const block_map *map = &heap->blocks;
+  for (uint32_t head = heap->spaces->large.first; head != BLOCK_NONE;
+       head = block_map_at(map, head)->next) {
+    uint32_t blocks = block_map_at(map, head)->run_blocks;
+    for (uint32_t i = head; i < head + blocks; i++) {
+      if (block_map_at(map, i)->stored == 0) continue;
+      block_map_at(map, i)->stored = 0;
+      block_take_slots(worker, i);
+    }
+  }
+}
+
 /* ---- blocks ------------------------------------------------------------------------------------------- */
 
 static bool block_is_old(enum block_space space) {
@@ -158,10 +254,13 @@ void remembered_reach(struct worker *worker) {
 void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot) {
   uint32_t index = block_map_index(&heap->blocks, (uintptr_t)slot);
   enum block_space space = block_map_space(&heap->blocks, index);
-  if (space == BLOCK_LARGE_REST) index = large_space_head(heap, index);
-  object_make_gray(heap, space == BLOCK_LARGE || space == BLOCK_LARGE_REST
-                             ? large_space_object(&heap->spaces->large, index)
-                             : arena_object_at(heap, (uintptr_t)slot));
+  if (space != BLOCK_LARGE && space != BLOCK_LARGE_REST) {
+    object_make_gray(heap, arena_object_at(heap, (uintptr_t)slot));
+    return;
+  }
+  tsr_ref object = remembered_large_object(heap, index);
+  size_t noted;
+  if (!remembered_add_slots(heap, object, slot, 1, &noted)) object_make_gray(heap, object);
 }
 
 void remembered_doubt(tsr_heap *heap, tsr_ref object) {

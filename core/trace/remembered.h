@@ -10,6 +10,9 @@
  * when its scan begins, also where it has just been promoted: until then it is gray. When one of its slots
  * turns out to lead to an object that is still young, it becomes gray and is logged again [design: remembered-set]. Where
  * such a reference may be in no slot that the trace visits, the end of the collection has a look at the object.
+ *
+ * A large array is not scanned as a whole because one slot was stored into: it stays armed, and the slot is noted, in
+ * the bits that would be start bits in an arena's block. A minor collection visits the slots that are noted.
  */
 #ifndef CORE_TRACE_REMEMBERED_H
 #define CORE_TRACE_REMEMBERED_H
@@ -24,14 +27,21 @@ void remembered_fork(tsr_heap *heap, os_fork_stage stage);
 /* Logs an old object, which is gray now. Any thread. */
 void remembered_add(tsr_heap *heap, tsr_ref object);
 
+/* Notes slots of a large array, as it stays armed. How many were not noted before comes out. False: it is none, or these are not
+   slots of the array, and nothing is noted. Any thread. Whether a slot is noted. */
+bool remembered_add_slots(tsr_heap *heap, tsr_ref object, const tsr_slot *first, size_t count,
+                          size_t *noted);
+bool remembered_has_slot(const tsr_heap *heap, const tsr_slot *slot);
+
 /* Whether an old object may have been stored into since the last collection that looked at it, or is new. What is sealed
    is armed for good, and counts. */
 bool remembered_is_gray(tsr_heap *heap, tsr_ref object);
 
-/* A minor collection, before its trace: queues what is remembered, which then is no more. In its trace, any worker: a slot
-   of an old object leads to an object that stays young; an old object is scanned of which only the end can tell. After
-   its release: looks at these. */
+/* A minor collection, before anything is reached: queues what is remembered, which then is no more. Before its trace, when what
+   is pinned is known: visits the slots that are noted. In its trace, any worker: a slot of an old object leads to an object
+   that stays young; an old object is scanned of which only the end can tell. After its release: looks at these. */
 void remembered_reach(struct worker *worker);
+void remembered_take_slots(struct worker *worker);
 void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot);
 void remembered_doubt(tsr_heap *heap, tsr_ref object);
 void remembered_settle(tsr_heap *heap);

@@ -9,6 +9,7 @@
 #include "core/object/layout.h"
 #include "core/object/reference.h"
 #include "core/space/seal.h"
+#include "core/trace/remembered.h"
 #include "core/verify/past.h"
 #include "core/verify/scan.h"
 
@@ -72,7 +73,7 @@ static void stores_note_slot(void *context, const tsr_slot *slot) {
 static void stores_compare_slot(void *context, const tsr_slot *slot) {
   stores_scan *scan = context;
   const uint8_t *note = stores_note(scan->s, slot);
-  if (note == NULL || scan->missed != NULL) return;
+  if (note == NULL || scan->missed != NULL || remembered_has_slot(scan->s->heap, slot)) return;
   uint8_t now = stores_byte(scan->s->heap, slot->word);
   if (now != 0 && now != *note) scan->missed = slot;
 }

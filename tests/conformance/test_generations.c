@@ -67,11 +67,11 @@ START_TEST(a001_14_what_an_old_object_refers_to_survives) {
 END_TEST
 
 /* Of a large array any element may be stored into. */
-#define LARGE_LENGTH 20000u /* five blocks */
+#define LARGE_LENGTH 80000u /* twenty blocks */
 
 START_TEST(a001_14_what_a_large_array_refers_to_survives) {
   static const unsigned kinds[] = {VECTOR, TABLE, CUSTOM};
-  static const size_t places[] = {0, 1, 5000, 5001, 12345, LARGE_LENGTH / 2 - 1};
+  static const size_t places[] = {0, 1, 5000, 5001, 36000, LARGE_LENGTH / 2 - 1};
   start_young("256K");
   unsigned kind = kinds[_i];
   uint64_t old = make_old(&roots[0], kind, 1, kind == TABLE ? LARGE_LENGTH / 2 : LARGE_LENGTH);
@@ -83,6 +83,67 @@ START_TEST(a001_14_what_a_large_array_refers_to_survives) {
       uint64_t word = vm_get(vm.m, vm_ref(old), vm_slot_index(kind, places[i]));
       ck_assert_msg(is_made(word, BYTES, 7 + i), "element %zu, round %u", places[i], round);
     }
+  }
+  stop();
+}
+END_TEST
+
+/* Of a large array, a store has its slot noted; nothing more happens until a minor collection. */
+START_TEST(f22_a_large_array_stays_armed) {
+  start_young("256K");
+  make_old(&roots[0], VECTOR, 1, LARGE_LENGTH);
+  roots[1].word = vm_word(make(BYTES, 2, 40));
+  tsr_stats before = vm_stats(&vm);
+  for (unsigned i = 0; i < 20; i++)
+    vm_set(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, 7999 * (i / 2)), roots[1].word);
+  ck_assert(armed_is(roots[0].word, true));
+  if (vm_is_generational() && !vm_verifies && vm_stress == NULL) {
+    ck_assert_uint_eq(vm_stats(&vm).barrier_slots - before.barrier_slots, 10);
+    ck_assert_uint_eq(vm_stats(&vm).barrier_slow, before.barrier_slow);
+  }
+  stop();
+}
+END_TEST
+
+/* Across words of bits, and across blocks. */
+START_TEST(a001_14_bulk_stores_into_a_large_array) {
+  enum { COUNT = 300, FIRST = 4000 };
+  start_young("256K");
+  make_old(&roots[0], VECTOR, 1, LARGE_LENGTH);
+  roots[1].word = vm_word(make(VECTOR, 2, COUNT));
+  for (unsigned i = 0; i < COUNT; i++)
+    vm_set(vm.m, vm_ref(roots[1].word), vm_slot_index(VECTOR, i), vm_word(make(BYTES, 5 + i, 9)));
+  tsr_ref array = vm_ref(roots[0].word), from = vm_ref(roots[1].word);
+  tsr_slot *slots = vm_slot(array, vm_slot_index(VECTOR, 0));
+  tsr_copy_slots(vm.m, array, &slots[FIRST], vm_slot(from, vm_slot_index(VECTOR, 0)), COUNT);
+  tsr_fill_slots(vm.m, array, &slots[FIRST + COUNT], COUNT, slots[FIRST].word);
+  roots[1].word = 0;
+  for (unsigned round = 0; round < 4; round++) {
+    collect_young();
+    for (unsigned i = 0; i < 2 * COUNT; i++) {
+      unsigned tag = 5 + (i < COUNT ? i : 0);
+      ck_assert_msg(is_made(slots[FIRST + i].word, BYTES, tag), "element %u, round %u", i, round);
+    }
+  }
+  stop();
+}
+END_TEST
+
+START_TEST(a001_14_a_large_array_that_has_lost_its_end) {
+  start_young("256K");
+  make_old(&roots[0], VECTOR, 1, LARGE_LENGTH);
+  tsr_ref array = vm_ref(roots[0].word);
+  for (unsigned i = 0; i < LARGE_LENGTH; i += 200)
+    vm_set(vm.m, array, vm_slot_index(VECTOR, i), vm_word(make(BYTES, 5 + i, 9)));
+  for (unsigned i = 1; i < 9; i++)
+    vm_set(vm.m, array, vm_slot_index(VECTOR, LARGE_LENGTH / 2 + i), vm_word(make(RECORD, i, 0)));
+  ck_assert_int_eq(tsr_shrink(vm.m, array, vm_size(VECTOR, LARGE_LENGTH / 2), NULL), TSR_OK);
+  vm_slot(array, 1)->word = LARGE_LENGTH / 2;
+  for (unsigned round = 0; round < 4; round++) {
+    collect_young();
+    if (vm_collects) ck_assert_uint_eq(vm_enumerate(vm.m).by_kind[RECORD], 0);
+    for (unsigned i = 0; i < LARGE_LENGTH / 2; i += 200)
+      ck_assert(is_made(vm_get(vm.m, array, vm_slot_index(VECTOR, i)), BYTES, 5 + i));
   }
   stop();
 }
@@ -263,7 +324,7 @@ static void store_and_look(vm_thread *self) {
 START_TEST(many_threads_store_into_old_objects) {
   start_young("128K");
   for (unsigned v = 0; v < VECTORS; v++) {
-    tsr_ref object = make(VECTOR, v, ELEMENTS);
+    tsr_ref object = place_must(&vm, v % 2 == 0 ? TSR_DEFAULT : TSR_LARGE, VECTOR, v, ELEMENTS);
     for (unsigned i = 0; i < ELEMENTS; i++)
       vm_slot(object, vm_slot_index(VECTOR, i))->word = FIXNUM(0);
     roots[v].word = vm_word(object);
@@ -278,6 +339,9 @@ static void add(TCase *tests) {
   tcase_add_loop_test(tests, a001_14_what_an_old_object_refers_to_survives, 0, (int)REFERRERS);
   tcase_add_loop_test(tests, a001_14_what_a_large_array_refers_to_survives, 0, 3);
   tcase_add_test(tests, a001_14_what_is_born_old_is_looked_at);
+  tcase_add_test(tests, f22_a_large_array_stays_armed);
+  tcase_add_test(tests, a001_14_bulk_stores_into_a_large_array);
+  tcase_add_test(tests, a001_14_a_large_array_that_has_lost_its_end);
   tcase_add_test(tests, f22_a_survivor_of_two_is_promoted);
   tcase_add_test(tests, the_old_die_when_everything_is_collected);
   tcase_add_test(tests, weak_handles_follow_the_young);
