@@ -31,6 +31,7 @@ int bench_trace(int argc, char **argv);
 int bench_barrier(int argc, char **argv);
 int bench_weak(int argc, char **argv);
 int bench_requests(int argc, char **argv);
+int bench_mutation(int argc, char **argv);
 
 /* ---- options --------------------------------------------------------------------------------- */
 

@@ -14,6 +14,8 @@ static const struct bench_command commands[] = {
     {"weak", "time of a collection with weak references, ephemerons and finalizers", bench_weak},
     {"requests", "how long it takes to be refused memory, to be granted it, to find none",
      bench_requests},
+    {"mutation", "time of single operations in a program that changes much that lives",
+     bench_mutation},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
