@@ -40,31 +40,56 @@ function(tessera_compilation target)
     TSR_GC_BYTE_OFFSET=${TESSERA_GC_BYTE_OFFSET} $<$<BOOL:${TESSERA_CHECKS}>:TSR_CHECKS=1>)
 endfunction()
 
+# An instrumented build, which is slow to compile, makes both libraries of the same objects.
+set(TESSERA_INSTRUMENTED FALSE)
+set(position_independent -fPIE)
+if(TESSERA_SANITIZE OR TESSERA_COVERAGE)
+  set(TESSERA_INSTRUMENTED TRUE)
+  set(position_independent -fPIC)
+endif()
+
 # Objects of the static library. -fPIE: they fit into every executable, position independent or not.
 # tests/unit links them as they are, with all their names and headers.
 add_library(tessera_objects OBJECT ${TESSERA_SOURCES} ${TESSERA_HEADERS} ${TESSERA_PUBLIC_HEADERS})
 tessera_compilation(tessera_objects)
-target_compile_options(tessera_objects PRIVATE -fPIE)
+target_compile_options(tessera_objects PRIVATE ${position_independent})
 tessera_usage(tessera_objects)
 target_include_directories(tessera_objects INTERFACE "${PROJECT_SOURCE_DIR}")
 target_include_directories(tessera_objects SYSTEM INTERFACE ${ATOMIC_OPS_INCLUDE_DIRS})
 target_compile_definitions(tessera_objects INTERFACE $<$<BOOL:${TESSERA_CHECKS}>:TSR_CHECKS=1>)
 
-# The same with fault injection, for the unit tests that make each operation of the system fail in turn.
-add_library(tessera_objects_faults OBJECT EXCLUDE_FROM_ALL ${TESSERA_SOURCES} ${TESSERA_HEADERS})
-tessera_compilation(tessera_objects_faults)
-target_compile_options(tessera_objects_faults PRIVATE -fPIE)
-tessera_usage(tessera_objects_faults)
-target_include_directories(tessera_objects_faults INTERFACE "${PROJECT_SOURCE_DIR}")
+# The same with fault injection, for the unit tests that make each operation of the system fail in turn. What doesn't
+# ask whether it is to fail is taken as it is.
+set(asking "")
+foreach(source ${TESSERA_SOURCES})
+  file(STRINGS "${source}" asks REGEX "^#include \"core/os/fault\\.h\"")
+  if(asks)
+    list(APPEND asking "${source}")
+  endif()
+endforeach()
+add_library(tessera_objects_asking OBJECT EXCLUDE_FROM_ALL ${asking})
+tessera_compilation(tessera_objects_asking)
+target_compile_options(tessera_objects_asking PRIVATE -fPIE)
+tessera_usage(tessera_objects_asking)
+target_compile_definitions(tessera_objects_asking PRIVATE TSR_FAULT_INJECTION=1)
+
+list(TRANSFORM asking REPLACE "^${PROJECT_SOURCE_DIR}/(.*)\\.c$" "/\\1[.]c[.]o" OUTPUT_VARIABLE unasked)
+list(JOIN unasked "|" unasked)
+add_library(tessera_objects_faults INTERFACE)
+target_sources(tessera_objects_faults INTERFACE $<TARGET_OBJECTS:tessera_objects_asking>
+  "$<FILTER:$<TARGET_OBJECTS:tessera_objects>,EXCLUDE,${unasked}>")
+target_link_libraries(tessera_objects_faults INTERFACE Threads::Threads)
+target_include_directories(tessera_objects_faults INTERFACE
+  "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/api/include")
 target_include_directories(tessera_objects_faults SYSTEM INTERFACE ${ATOMIC_OPS_INCLUDE_DIRS})
-target_compile_definitions(tessera_objects_faults PUBLIC TSR_FAULT_INJECTION=1
-  INTERFACE $<$<BOOL:${TESSERA_CHECKS}>:TSR_CHECKS=1>)
+target_compile_definitions(tessera_objects_faults INTERFACE
+  TSR_FAULT_INJECTION=1 $<$<BOOL:${TESSERA_CHECKS}>:TSR_CHECKS=1>)
 
 # Names that are hidden in the shared library would still be global in an archive of plain objects,
 # and an archive's `copy_space_alloc` could meet a program's. So all objects are linked into one, and
 # the hidden names are made local in it. Instrumented builds keep the plain objects: their runtimes
 # find things by names and groups that this step would change.
-if(CMAKE_OBJCOPY AND NOT APPLE AND NOT TESSERA_SANITIZE AND NOT TESSERA_COVERAGE)
+if(CMAKE_OBJCOPY AND NOT APPLE AND NOT TESSERA_INSTRUMENTED)
   set(TESSERA_NAMES_LOCAL TRUE)
   set(one_object "${CMAKE_CURRENT_BINARY_DIR}/tessera_static.o")
   add_custom_command(
@@ -83,11 +108,15 @@ endif()
 tessera_usage(tessera_static)
 set_target_properties(tessera_static PROPERTIES OUTPUT_NAME tessera LINKER_LANGUAGE C)
 
-add_library(tessera_shared SHARED ${TESSERA_SOURCES})
-tessera_compilation(tessera_shared)
+if(TESSERA_INSTRUMENTED)
+  add_library(tessera_shared SHARED $<TARGET_OBJECTS:tessera_objects>)
+else()
+  add_library(tessera_shared SHARED ${TESSERA_SOURCES})
+  tessera_compilation(tessera_shared)
+endif()
 tessera_usage(tessera_shared)
 set_target_properties(tessera_shared PROPERTIES
-  OUTPUT_NAME tessera EXPORT_NAME tessera
+  OUTPUT_NAME tessera EXPORT_NAME tessera LINKER_LANGUAGE C
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
 if(NOT APPLE AND NOT TESSERA_SANITIZE)
   target_link_options(tessera_shared PRIVATE LINKER:--no-undefined)
