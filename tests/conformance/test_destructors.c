@@ -1046,6 +1046,8 @@ START_TEST(collections_do_not_matter) {
 END_TEST
 
 static void add(TCase *tests) {
+  tcase_add_test(tests, eight_threads_share_a_registry);
+  if (vm_wants_threads()) return;
   tcase_add_test(tests, a001_20_the_last_declared_use_frees);
   tcase_add_test(tests, a001_20_the_answer_alone_is_enough);
   tcase_add_test(tests, a001_20_counts_may_be_declared_late);
@@ -1072,7 +1074,6 @@ static void add(TCase *tests) {
   tcase_add_test(tests, without_memory_nothing_is_created);
   tcase_add_test(tests, without_memory_nothing_is_recorded);
   tcase_add_test(tests, a_free_operation_may_use_and_create);
-  tcase_add_test(tests, eight_threads_share_a_registry);
   tcase_add_test(tests, collections_do_not_matter);
 }
 

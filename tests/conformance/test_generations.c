@@ -336,6 +336,8 @@ START_TEST(many_threads_store_into_old_objects) {
 END_TEST
 
 static void add(TCase *tests) {
+  tcase_add_test(tests, many_threads_store_into_old_objects);
+  if (vm_wants_threads()) return;
   tcase_add_loop_test(tests, a001_14_what_an_old_object_refers_to_survives, 0, (int)REFERRERS);
   tcase_add_loop_test(tests, a001_14_what_a_large_array_refers_to_survives, 0, 3);
   tcase_add_test(tests, a001_14_what_is_born_old_is_looked_at);
@@ -347,7 +349,6 @@ static void add(TCase *tests) {
   tcase_add_test(tests, weak_handles_follow_the_young);
   tcase_add_test(tests, a_pinned_young_object_stays);
   tcase_add_loop_test(tests, random_stores_into_old_objects, 0, 2);
-  tcase_add_test(tests, many_threads_store_into_old_objects);
 }
 
 int main(void) {

@@ -561,6 +561,8 @@ START_TEST(both_sides_of_a_fork_know_the_hashes) {
 END_TEST
 
 static void add(TCase *tests) {
+  tcase_add_test(tests, threads_get_the_same_hash);
+  if (vm_wants_threads()) return;
   tcase_add_test(tests, a_hash_stays_in_every_placement);
   tcase_add_test(tests, sizes_are_the_layouts);
   tcase_add_test(tests, a_hash_may_be_asked_for_at_any_time);
@@ -569,7 +571,6 @@ static void add(TCase *tests) {
   tcase_add_test(tests, keys_of_weak_tables_keep_their_hashes);
   tcase_add_test(tests, a_table_by_identity_finds_everything);
   tcase_add_test(tests, hashes_differ_and_spread);
-  tcase_add_test(tests, threads_get_the_same_hash);
   tcase_add_test(tests, what_dead_objects_took_comes_back);
   tcase_add_test(tests, a_full_heap_is_hashed);
   tcase_add_test(tests, copies_that_grow_have_room);

@@ -440,7 +440,7 @@ START_TEST(the_reserve_is_one_mutators_alone) {
   vm_init_calm(&c.vm);
   vm_alone(&c.vm); /* its threads are the others */
   c.vm.binding.out_of_memory = use_reserve_in_crowd;
-  vm_pin(&c.vm, "heap_max", "8M");
+  vm_pin(&c.vm, "heap_max", VM_SANITIZED || vm_verifies ? "4M" : "8M");
   vm_start(&c.vm);
   ck_assert_int_eq(tsr_emergency_reserve_hold(c.vm.heap, 1 * MIB, NULL), TSR_OK);
   vm_threads(&c.vm, THREADS, fill_together, NULL);
@@ -455,6 +455,8 @@ START_TEST(the_reserve_is_one_mutators_alone) {
 END_TEST
 
 static void add(TCase *tests) {
+  tcase_add_test(tests, the_reserve_is_one_mutators_alone);
+  if (vm_wants_threads()) return;
   tcase_add_test(tests, a001_30_caches_then_the_reserve_once_then_null);
   tcase_add_test(tests, reclaimers_are_called_only_where_collections_did_not_help);
   tcase_add_test(tests, callbacks_that_allocate_do_not_climb);
@@ -463,7 +465,6 @@ static void add(TCase *tests) {
   tcase_add_test(tests, a_reserve_is_held_replaced_and_given_up);
   tcase_add_test(tests, a_smaller_reserve_needs_no_room);
   tcase_add_test(tests, tables_that_fill_the_heap_leave_the_reserve);
-  tcase_add_test(tests, the_reserve_is_one_mutators_alone);
 }
 
 int main(void) {

@@ -497,6 +497,8 @@ START_TEST(threads_allocate_and_seal_side_by_side) {
 END_TEST
 
 static void add(TCase *tests) {
+  tcase_add_test(tests, threads_allocate_and_seal_side_by_side);
+  if (vm_wants_threads()) return;
   tcase_add_test(tests, a_store_into_a_sealed_object_faults);
   tcase_add_test(tests, neighbours_stay_writable);
   tcase_add_test(tests, references_in_sealed_objects_stay_up_to_date);
@@ -508,7 +510,6 @@ static void add(TCase *tests) {
   tcase_add_test(tests, what_was_not_made_to_be_sealed);
   tcase_add_test(tests, sealing_twice_and_breaking_seals);
   tcase_add_test(tests, sealed_objects_do_not_shrink);
-  tcase_add_test(tests, threads_allocate_and_seal_side_by_side);
 }
 
 int main(void) {

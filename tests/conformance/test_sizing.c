@@ -426,6 +426,8 @@ START_TEST(a_heap_that_only_collects_is_out_of_memory) {
 END_TEST
 
 static void add(TCase *tests) {
+  tcase_add_test(tests, threads_count_together);
+  if (vm_wants_threads()) return;
   tcase_add_test(tests, an_unknown_policy_is_refused);
   tcase_add_test(tests, the_first_size_is_the_minimum_or_fixed);
   tcase_add_test(tests, a_fixed_heap_is_filled);
@@ -439,7 +441,6 @@ static void add(TCase *tests) {
   tcase_add_test(tests, without_a_mutator_the_next_buffer_collects);
   tcase_add_test(tests, disabled_collections_wait);
   tcase_add_test(tests, heap_soft_holds_for_both_together);
-  tcase_add_test(tests, threads_count_together);
   tcase_add_test(tests, too_much_live_data_ends_in_an_error);
   if (!vm_collects) return;
   tcase_add_test(tests, room_is_a_share_of_what_is_needed);

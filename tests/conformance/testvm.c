@@ -172,6 +172,14 @@ static int run_plan(const char *name, const char *plan, void (*add)(TCase *tests
   return failed;
 }
 
+bool vm_wants_threads(void) {
+#ifdef TSR_THREAD_SANITIZER
+  return vm_mutators == 1 && vm_workers != NULL && strcmp(vm_workers, "1") == 0;
+#else
+  return false;
+#endif
+}
+
 int vm_main(const char *name, void (*add)(TCase *tests)) {
   take_environment();
   const char *only = getenv("TESSERA_TEST_PLAN");

@@ -128,6 +128,9 @@ static inline bool vm_is_long(void) {
   return text != NULL && strcmp(text, "1") == 0;
 }
 
+/* Whether only tests that start threads are worth running: ThreadSanitizer looks, and nobody else is in the heap. */
+bool vm_wants_threads(void);
+
 /* ---- running ------------------------------------------------------------------------------- */
 
 /* Runs the tests that `add` puts into a case, for each plan; returns main's exit code. */
