@@ -104,7 +104,7 @@ done
 expect 1 '^NOT CAUGHT .*comment' comment
 expect 1 '^NOT CAUGHT .*half' half
 expect 1 '^NOT CAUGHT .*rare' rare
-rm -f "$work"/scratch/build_*/tried
+rm -f "$work"/scratch/build_*/one/*/tried
 expect 0 '^caught .*rarely' rarely
 expect 1 '^DOES NOT BUILD .*unbuildable' unbuildable
 expect 1 '^DOES NOT APPLY .*astray' astray
