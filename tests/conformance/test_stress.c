@@ -144,7 +144,7 @@ END_TEST
 /* Ten thousand allocations over all placements, the heap verified around each; a window of them
    stays reachable, and each object refers to the one before. */
 START_TEST(a002_10_ten_thousand_verified_collections) {
-  enum { N = 10000, WINDOW = 32 };
+  enum { N = VM_SANITIZED ? 2000 : 10000, WINDOW = 32 };
   static tsr_slot window[WINDOW];
   memset(window, 0, sizeof window);
   start_verified("1");
