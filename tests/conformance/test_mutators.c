@@ -254,8 +254,8 @@ END_TEST
 
 /* ---- binding while others collect ------------------------------------------------------------ */
 
-#define BINDS        (vm_verifies ? 20u : 200u) /* each takes three collections at least */
-#define COPIED_PAIRS 2000u                      /* so that a collection takes longer than a bind */
+#define BINDS        (vm_verifies || VM_SANITIZED ? 20u : 200u) /* each takes three collections at least */
+#define COPIED_PAIRS 2000u /* so that a collection takes longer than a bind */
 
 static void collect_back_to_back(vm_thread *self) {
   const team *t = team_of(self);
