@@ -167,7 +167,8 @@ static inline bool layout_has_element_slot(const layout *l, tsr_ref object, cons
   if (offset >= layout_array_bytes(l, object)) return false; /* also what lies before it */
   if (l->kind == TSR_LAYOUT_REFERENCES) return offset % sizeof(tsr_slot) == 0;
   size_t within = offset % l->element_bytes;
-  return within % sizeof(tsr_slot) == 0 && (l->element_refs >> (within / sizeof(tsr_slot)) & 1) != 0;
+  return within % sizeof(tsr_slot) == 0 &&
+         (l->element_refs >> (within / sizeof(tsr_slot)) & 1) != 0;
 }
 
 /* Whether an object's references are not all in slots that the trace visits within the object: a callback tells where they
