@@ -17,11 +17,12 @@ static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, const t
     if (noted > 0) os_atomic_add_full(&heap->barrier_slots, noted);
     return;
   }
-  unsigned before =
-      os_atomic_byte_change((unsigned char *)object + TSR_GC_BYTE_OFFSET, 0, GC_ARMED);
-  /* Another mutator may have been quicker; and the verifier arms young objects too. */
-  if ((before & GC_ARMED) == 0) return;
-  if (!block_space_stays(block_map_space_of(&heap->blocks, (uintptr_t)object))) return;
+  /* The verifier arms young objects too. */
+  bool is_old = block_space_stays(block_map_space_of(&heap->blocks, (uintptr_t)object));
+  unsigned before = os_atomic_byte_change((unsigned char *)object + TSR_GC_BYTE_OFFSET,
+                                          is_old ? GC_LOGGED : 0, GC_ARMED);
+  /* Another mutator may have been quicker. */
+  if ((before & GC_ARMED) == 0 || !is_old) return;
   remembered_add(heap, object);
   os_atomic_add_full(&heap->barrier_slow, 1);
 }

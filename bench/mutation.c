@@ -29,7 +29,7 @@ struct settings {
 /* ---- times -------------------------------------------------------------------------------------- */
 
 /* Counts by length: 32 steps for each power of two of nanoseconds, so a percentile is right within 3 per cent. */
-enum { STEP_BITS = 5, STEPS = 1 << STEP_BITS, BUCKETS = (64 - STEP_BITS) * STEPS };
+enum { STEP_BITS = 5, STEPS = 1 << STEP_BITS, BUCKETS = (65 - STEP_BITS) * STEPS };
 
 struct histogram {
   uint64_t counts[BUCKETS];
@@ -342,13 +342,13 @@ static bool operate_beside_probe(struct world *world, struct outcome *outcome) {
 /* NULL: malloc(). */
 static bool run_once(const struct settings *settings, const char *plan, struct outcome *outcome) {
   struct world world = {.settings = settings, .random = 88172645463325252u};
+  *outcome = (struct outcome){.stats.size = sizeof outcome->stats};
   size_t entry_bytes = sizeof(struct node) + sizeof(struct leaf) + sizeof(tsr_slot);
   world.entries = ((size_t)settings->megabytes << 20) / entry_bytes;
   world.keys = calloc(world.entries, sizeof *world.keys);
   if (world.keys == NULL) return complain("out of memory");
   for (size_t i = 0; i < world.entries; i++)
     world.leaf_keys += world.keys[i] = i;
-  *outcome = (struct outcome){.stats.size = sizeof outcome->stats};
   bool ok = plan != NULL ? open_heap(&world, plan) : open_bare(&world);
   ok = ok && operate_beside_probe(&world, outcome);
   if (ok && plan != NULL) {

@@ -120,10 +120,14 @@ static unsigned char *object_gc_byte(tsr_ref object) {
   return (unsigned char *)object + TSR_GC_BYTE_OFFSET;
 }
 
+static uint32_t object_block(const tsr_heap *heap, tsr_ref object) {
+  return block_map_index(&heap->blocks, (uintptr_t)object);
+}
+
 /* No store into it is told of from now on. */
 static void object_disarm(tsr_heap *heap, tsr_ref object) {
   os_atomic_byte_change(object_gc_byte(object), 0, GC_ARMED);
-  heap_note_born(heap, block_map_index(&heap->blocks, (uintptr_t)object));
+  heap_note_born(heap, object_block(heap, object));
 }
 
 tsr_status object_seal(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
@@ -135,8 +139,10 @@ tsr_status object_seal(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
     return error_set(error, TSR_BUSY, "tsr_seal: the object at %p is sealed already",
                      (void *)object);
   }
-  /* Armed for good: the write barrier's slow path says what is wrong before the store faults. */
-  os_atomic_byte_change(object_gc_byte(object), GC_ARMED, 0);
+  /* Armed for good: the write barrier's slow path says what is wrong before the store faults. In the log only what can
+     be written to may be. */
+  unsigned before = os_atomic_byte_change(object_gc_byte(object), GC_ARMED, GC_LOGGED);
+  if ((before & GC_LOGGED) != 0) heap_note_born(heap, object_block(heap, object));
   if (seal_close(heap, object, bytes)) return TSR_OK;
   object_disarm(heap, object);
   return error_set(error, TSR_OUT_OF_MEMORY,

@@ -16,11 +16,11 @@ tsr_status object_check(const tsr_mutator *mutator, tsr_ref object, const char *
                         size_t *bytes, tsr_error *error);
 
 /* tsr_shrink(), tsr_seal(), tsr_unseal(). */
-/* Of a new object, if it is large and an array with references: has bits for its slots. */
-void object_add_slot_bits(tsr_heap *heap, tsr_ref object);
-
 tsr_status object_shrink(tsr_mutator *mutator, tsr_ref object, size_t new_bytes, tsr_error *error);
 tsr_status object_seal(tsr_mutator *mutator, tsr_ref object, tsr_error *error);
 tsr_status object_unseal(tsr_mutator *mutator, tsr_ref object, tsr_error *error);
+
+/* Of a new object, if it is large and an array with references: has bits for its slots. */
+void object_add_slot_bits(tsr_heap *heap, tsr_ref object);
 
 #endif

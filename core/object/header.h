@@ -20,6 +20,7 @@
 enum gc_byte {
   GC_ARMED = TSR_GC_ARMED,
   GC_AGE_BITS = 0x06,
+  GC_LOGGED = 0x04, /* of an old object: it is in the remembered set's log */
   GC_HASH_BITS = 0x18,
   GC_HASHED = 0x08, /* its identity hash was asked for, and is its address's */
   GC_HASH_STORED =

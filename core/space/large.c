@@ -129,9 +129,11 @@ bool large_space_reach(large_space *space, tsr_ref object, bool shared) {
   } else if (!os_atomic8_set_first(&b->reached)) {
     return false;
   }
+  size_t room = large_space_room(space, object);
   HEAP_ALWAYS_CHECK(
-      space->heap, object_walk_bytes(space->heap, object) <= large_space_room(space, object),
-      object, "a reachable object's size runs past its blocks: its length was overwritten");
+      space->heap,
+      object_walk_bytes_by(space->heap, object, header_load_shared(object), room) <= room, object,
+      "a reachable object's size runs past its blocks: its length was overwritten");
   return true;
 }
 

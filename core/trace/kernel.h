@@ -224,11 +224,12 @@ OS_ALWAYS_INLINE void kernel_note_referrer(const kernel_run *run, const tsr_slot
 OS_ALWAYS_INLINE void kernel_arm(const kernel k, const kernel_run *run, tsr_ref object,
                                  uint64_t header) {
   if (!k.remembers || header_is_armed(header) || !kernel_is_old(run, (uintptr_t)object)) return;
+  unsigned char *byte = (unsigned char *)object + TSR_GC_BYTE_OFFSET;
+  unsigned char armed = (unsigned char)((header_gc_byte(header) & (0xffu ^ GC_LOGGED)) | GC_ARMED);
   if (k.shared) {
-    unsigned char *byte = (unsigned char *)object + TSR_GC_BYTE_OFFSET;
-    os_atomic8_store(byte, os_atomic8_load(byte) | GC_ARMED);
+    os_atomic8_store(byte, armed);
   } else {
-    header_set_gc_bits(object, GC_ARMED);
+    *byte = armed;
   }
 }
 
@@ -493,8 +494,8 @@ OS_ALWAYS_INLINE uint64_t kernel_release_key(const kernel k, struct worker *work
   return header;
 }
 
-/* The same of an object of any layout. Where the references are not in slots that are visited, what they lead to is
-   seen at the end. */
+/* As kernel_arm(), of an object of any layout. Where the references are not in slots that are visited, what they lead to
+   is seen at the end. */
 OS_ALWAYS_INLINE void kernel_begin_object(const kernel k, const kernel_run *run, tsr_ref object,
                                           uint64_t header, const layout *l) {
   if (!k.remembers || !layout_hides_references(l)) {
@@ -554,7 +555,10 @@ OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref objec
   uint64_t trace = kernel_layout(run, header);
   uint32_t slots = layout_trace_slots(trace);
   if (TSR_UNLIKELY(slots == 0 || header_is_leaf(header))) {
-    if (slots == 0 && layout_trace_is_plain(trace) && !header_is_displaced(header)) return;
+    if (slots == 0 && layout_trace_is_plain(trace) && !header_is_displaced(header)) {
+      kernel_arm(k, run, object, header);
+      return;
+    }
     kernel_save(run);
     k.scan_other(run->worker, object, 0);
     kernel_restore(run);
@@ -714,8 +718,7 @@ OS_NEVER_INLINE void kernel_rescan_copied(const kernel k, struct worker *worker,
   }
 }
 
-/* A minor collection marks no old objects that it queues: they are gray until they are scanned, and those that are
-   scanned and gray again may be so once more. */
+/* A minor collection marks no old objects that it queues: they wait for their scan until then. */
 OS_NEVER_INLINE void kernel_rescan_arena(const kernel k, struct worker *worker, uint32_t index) {
   tsr_heap *heap = worker->heap;
   uintptr_t at = block_map_start(&heap->blocks, index);
@@ -723,7 +726,7 @@ OS_NEVER_INLINE void kernel_rescan_arena(const kernel k, struct worker *worker, 
   for (; (at = arena_next_object(heap, at, end, heap->traces != TRACES_YOUNG)) < end;
        at += TSR_GRANULE) {
     tsr_ref object = (tsr_ref)at;
-    if (heap->traces != TRACES_YOUNG || remembered_is_gray(heap, object))
+    if (heap->traces != TRACES_YOUNG || remembered_waits(heap, object))
       kernel_rescan_object(k, worker, object);
   }
 }

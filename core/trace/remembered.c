@@ -7,6 +7,7 @@
 
 #include "core/object/reference.h"
 #include "core/object/walk.h"
+#include "core/trace/team.h"
 
 struct remembered {
   os_mutex lock; /* guards what follows while mutators run, or workers */
@@ -60,15 +61,22 @@ void remembered_add(tsr_heap *heap, tsr_ref object) {
 
 /* ---- objects ------------------------------------------------------------------------------------------ */
 
-/* What is armed is not written to: its pages may be sealed, or shared with another process. */
-static void object_arm(tsr_ref object) {
-  if ((header_gc_byte(header_load(object)) & GC_ARMED) == 0) header_set_gc_bits(object, GC_ARMED);
+/* Changes an object's state; what it was comes out. */
+static unsigned object_change(tsr_ref object, enum gc_byte set, enum gc_byte cleared) {
+  unsigned char *byte = (unsigned char *)object + TSR_GC_BYTE_OFFSET;
+  return os_atomic_byte_change(byte, (unsigned char)set, (unsigned char)cleared);
 }
 
-/* It is in the log then. So is what is sealed, which stays armed. */
+/* What is armed is not written to: its pages may be sealed, or shared with another process. */
+static void object_arm(tsr_ref object) {
+  if (!header_is_armed(header_load(object))) object_change(object, GC_ARMED, GC_LOGGED);
+}
+
+/* It is in the log then, once. What is sealed stays armed; it lies alone on its pages, and its block is remembered. */
 static void object_make_gray(tsr_heap *heap, tsr_ref object) {
-  unsigned char *byte = (unsigned char *)object + TSR_GC_BYTE_OFFSET;
-  if (seal_is_closed(heap, object) || (os_atomic_byte_change(byte, 0, GC_ARMED) & GC_ARMED) != 0) {
+  if (seal_is_closed(heap, object)) {
+    os_atomic8_set(&remembered_block(heap, object)->remembered);
+  } else if ((object_change(object, GC_LOGGED, GC_ARMED) & GC_LOGGED) == 0) {
     remembered_add(heap, object);
   }
 }
@@ -92,9 +100,17 @@ static bool object_is_young_referrer(const tsr_heap *heap, tsr_ref object) {
   return false;
 }
 
-bool remembered_is_gray(tsr_heap *heap, tsr_ref object) {
-  return (header_gc_byte(header_load_anywhere(object)) & GC_ARMED) == 0 ||
-         seal_is_closed(heap, object);
+static bool object_is_logged(tsr_ref object) {
+  return (header_gc_byte(header_load(object)) & GC_LOGGED) != 0;
+}
+
+static bool object_is_gray(tsr_heap *heap, tsr_ref object) {
+  return !header_is_armed(header_load(object)) || seal_is_closed(heap, object);
+}
+
+bool remembered_waits(tsr_heap *heap, tsr_ref object) {
+  unsigned state = header_gc_byte(header_load_anywhere(object)) & (GC_ARMED | GC_LOGGED);
+  return state == 0 || seal_is_closed(heap, object);
 }
 
 typedef void object_visit(void *context, tsr_ref object);
@@ -113,9 +129,13 @@ static bool slots_are_of_large_array(const tsr_heap *heap, tsr_ref object, const
   if (block_map_space_of(&heap->blocks, (uintptr_t)object) != BLOCK_LARGE) return false;
   if ((remembered_block(heap, object)->flags & BLOCK_SLOTTED) == 0) return false;
   const layout *l = layout_of_header(heap->layouts, object, header_load_shared(object));
-  return l != NULL && layout_has_element_slot(l, object, first) &&
-         (count == 1 || (l->kind == TSR_LAYOUT_REFERENCES &&
-                         layout_has_element_slot(l, object, &first[count - 1])));
+  if (l == NULL) return false;
+  /* Between two references nothing else can lie. */
+  size_t step = l->kind == TSR_LAYOUT_REFERENCES && count > 1 ? count - 1 : 1;
+  for (size_t i = 0; i < count; i += step) {
+    if (!layout_has_element_slot(l, object, &first[i])) return false;
+  }
+  return true;
 }
 
 /* Sets bits of one word. Returns how many were not set. */
@@ -151,6 +171,13 @@ bool remembered_has_slot(const tsr_heap *heap, const tsr_slot *slot) {
          object_bit_get(heap->bits.starts, object_bit_index(&heap->bits, (uintptr_t)slot));
 }
 
+typedef void block_take(struct worker *worker, uint32_t index);
+
+static void block_drop_slots(struct worker *worker, uint32_t index) {
+  uint64_t *words = object_bits_of(worker->heap->bits.starts, index);
+  memset(words, 0, BLOCK_BIT_WORDS * sizeof *words);
+}
+
 /* Takes the noted slots of a block. What the array has lost at its end since is passed by; and all of an array that is
    gray, for it is scanned as a whole, maybe by another worker. */
 static void block_take_slots(struct worker *worker, uint32_t index) {
@@ -161,7 +188,7 @@ static void block_take_slots(struct worker *worker, uint32_t index) {
   tsr_slot *start = (tsr_slot *)block_map_start(&heap->blocks, index);
   size_t count = 0;
   if (!header_is_armed(header_load(object))) {
-    memset(words, 0, BLOCK_BIT_WORDS * sizeof *words);
+    block_drop_slots(worker, index);
     return;
   }
   worker_open(heap, object);
@@ -179,7 +206,7 @@ static void block_take_slots(struct worker *worker, uint32_t index) {
   heap->plan->take_noted(worker, worker->scan_slots, count);
 }
 
-void remembered_take_slots(struct worker *worker) {
+static void remembered_each_stored(struct worker *worker, block_take *take) {
   const tsr_heap *heap = worker->heap;
   const block_map *map = &heap->blocks;
   for (uint32_t head = heap->spaces->large.first; head != BLOCK_NONE;
@@ -188,9 +215,13 @@ void remembered_take_slots(struct worker *worker) {
     for (uint32_t i = head; i < head + blocks; i++) {
       if (block_map_at(map, i)->stored == 0) continue;
       block_map_at(map, i)->stored = 0;
-      block_take_slots(worker, i);
+      take(worker, i);
     }
   }
+}
+
+void remembered_take_slots(struct worker *worker) {
+  remembered_each_stored(worker, block_take_slots);
 }
 
 /* ---- blocks ------------------------------------------------------------------------------------------- */
@@ -205,12 +236,12 @@ static void block_each(tsr_heap *heap, uint32_t index, bool gray_only, object_vi
   if (block_map_space(&heap->blocks, index) == BLOCK_LARGE) {
     tsr_ref object = large_space_object(&heap->spaces->large, index);
     if (header_load(object) == 0) return;
-    if (!gray_only || remembered_is_gray(heap, object)) visit(context, object);
+    if (!gray_only || object_is_gray(heap, object)) visit(context, object);
     return;
   }
   uintptr_t at = block_map_start(&heap->blocks, index), end = at + BLOCK_BYTES;
   for (; (at = arena_next_object(heap, at, end, false)) < end; at += TSR_GRANULE) {
-    if (!gray_only || remembered_is_gray(heap, (tsr_ref)at)) visit(context, (tsr_ref)at);
+    if (!gray_only || object_is_gray(heap, (tsr_ref)at)) visit(context, (tsr_ref)at);
   }
 }
 
@@ -240,15 +271,21 @@ static void log_empty(tsr_heap *heap, word_log *log, object_visit *visit, void *
 
 /* ---- minor collections ----------------------------------------------------------------------------------- */
 
-/* Queues an object as if it were reached by a collection of everything. */
-static void reach_remembered(void *context, tsr_ref object) {
+/* Queues an object as if it were reached by a collection of everything. It is in the log no more. */
+static void reach_gray(void *context, tsr_ref object) {
+  if (object_is_logged(object)) object_change(object, 0, GC_LOGGED);
   worker_queue_staying(context, object);
+}
+
+/* What was sealed since counts for its block. */
+static void reach_logged(void *context, tsr_ref object) {
+  if (object_is_logged(object)) reach_gray(context, object);
 }
 
 void remembered_reach(struct worker *worker) {
   tsr_heap *heap = worker->heap;
-  log_empty(heap, &heap->remembered->log, reach_remembered, worker);
-  remembered_each(heap, true, reach_remembered, worker);
+  log_empty(heap, &heap->remembered->log, reach_logged, worker);
+  remembered_each(heap, true, reach_gray, worker);
 }
 
 void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot) {
@@ -263,11 +300,13 @@ void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot) {
   if (!remembered_add_slots(heap, object, slot, 1, &noted)) object_make_gray(heap, object);
 }
 
+/* It counts as logged, so that none of its slots logs it as well. */
 void remembered_doubt(tsr_heap *heap, tsr_ref object) {
+  if (!seal_is_closed(heap, object) && (object_change(object, GC_LOGGED, 0) & GC_LOGGED) != 0)
+    return;
   remembered_log(heap, &heap->remembered->doubtful, object);
 }
 
-/* The object is in no log. */
 static void settle_object(void *context, tsr_ref object) {
   tsr_heap *heap = context;
   object_arm(object);
@@ -290,6 +329,7 @@ static void rebuild_object(void *context, tsr_ref object) {
 }
 
 void remembered_forget(tsr_heap *heap) {
+  remembered_each_stored(&heap->team->first, block_drop_slots);
   log_empty(heap, &heap->remembered->log, arm_object, NULL);
 }
 
@@ -318,6 +358,14 @@ static bool is_old_object(const tsr_heap *heap, tsr_ref object) {
   enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
   if (space == BLOCK_LARGE) return large_space_object(&heap->spaces->large, index) == object;
   return block_is_old(space) && arena_is_start(heap, object);
+}
+
+bool remembered_has(tsr_heap *heap, tsr_ref object, const tsr_slot *slot) {
+  if (!block_space_stays(block_map_space_of(&heap->blocks, (uintptr_t)object))) return true;
+  bool is_logged = object_is_logged(object) && !header_is_armed(header_load(object));
+  bool is_in_block =
+      remembered_block(heap, object)->remembered != 0 && object_is_gray(heap, object);
+  return is_logged || is_in_block || remembered_has_slot(heap, slot);
 }
 
 tsr_ref remembered_fault(const tsr_heap *heap) {

@@ -1,10 +1,11 @@
 /*
  * The remembered set: which old objects may refer to young ones.
  *
- * Of an old object the GC byte says whether a store has to be told of: it is *armed*, or it is *gray* and stands in the
- * log, once or more often. Its first store takes the write barrier's slow path, which makes it gray and logs it (the quad-colour
+ * Of an old object the GC byte says whether a store has to be told of: it is *armed*, or it is *gray*; and whether it
+ * is in the log, once. Its first store takes the write barrier's slow path, which makes it gray and logs it (the quad-colour
  * barrier, after M. Pall's notes on LuaJIT's collector). A new object that is old from the beginning makes its block
- * *remembered*. So does an object for which the log finds no memory; nothing depends on that.
+ * *remembered*. So does an object for which the log finds no memory; nothing depends on that. What is sealed is never in the log, for its GC byte cannot be written:
+ * its block is remembered.
  *
  * A minor collection takes the log, and the gray objects of remembered blocks, and scans them. What is old is armed
  * when its scan begins, also where it has just been promoted: until then it is gray. When one of its slots
@@ -24,7 +25,7 @@ tsr_status remembered_open(tsr_heap *heap, tsr_error *error);
 void remembered_close(tsr_heap *heap);
 void remembered_fork(tsr_heap *heap, os_fork_stage stage);
 
-/* Logs an old object, which is gray now. Any thread. */
+/* Logs an old object, whose GC byte says so already. Any thread. */
 void remembered_add(tsr_heap *heap, tsr_ref object);
 
 /* Notes slots of a large array, as it stays armed. How many were not noted before comes out. False: it is none, or these are not
@@ -33,9 +34,8 @@ bool remembered_add_slots(tsr_heap *heap, tsr_ref object, const tsr_slot *first,
                           size_t *noted);
 bool remembered_has_slot(const tsr_heap *heap, const tsr_slot *slot);
 
-/* Whether an old object may have been stored into since the last collection that looked at it, or is new. What is sealed
-   is armed for good, and counts. */
-bool remembered_is_gray(tsr_heap *heap, tsr_ref object);
+/* In a minor collection: whether an old object may still have to be scanned. */
+bool remembered_waits(tsr_heap *heap, tsr_ref object);
 
 /* A minor collection, before anything is reached: queues what is remembered, which then is no more. Before its trace, when what
    is pinned is known: visits the slots that are noted. In its trace, any worker: a slot of an old object leads to an object
@@ -50,6 +50,9 @@ void remembered_settle(tsr_heap *heap);
    those that refer to young ones, where there are any. */
 void remembered_forget(tsr_heap *heap);
 void remembered_rebuild(tsr_heap *heap, bool is_young_left);
+
+/* Whether a slot of an object will be looked at by the next minor collection, or the object is young. The same. */
+bool remembered_has(tsr_heap *heap, tsr_ref object, const tsr_slot *slot);
 
 /* An entry of the log that is no old object; NULL: there is none. World stopped, no buffer handed out. */
 tsr_ref remembered_fault(const tsr_heap *heap);

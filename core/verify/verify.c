@@ -411,8 +411,22 @@ typedef struct visited {
   uint64_t index; /* in the queue */
 } visited;
 
+/* Right after a collection: an armed object would not be looked at by the next minor one. */
+static bool is_forgotten(const struct verifier *v, tsr_ref object, const tsr_slot *slot) {
+  tsr_heap *heap = v->heap;
+  if (heap->remembered == NULL || !v->just_collected) return false;
+  uintptr_t to = reference_address(&heap->references, slot->word);
+  enum block_space space = block_map_space_of(&heap->blocks, to);
+  if (space <= BLOCK_FREE || block_space_stays(space)) return false;
+  return !remembered_has(heap, object, slot);
+}
+
 static void visit_slot_of(void *context, const tsr_slot *slot) {
   const visited *of = context;
+  if (is_forgotten(of->v, of->v->queue[of->index].object, slot)) {
+    fault_in_slot(of->v, of->v->queue[of->index], slot,
+                  "an old object that refers to a young one is remembered");
+  }
   visit_slot(of->v, of->v->queue[of->index], of->index, slot);
 }
 

@@ -179,6 +179,59 @@ START_TEST(a001_14_what_is_born_old_is_looked_at) {
 }
 END_TEST
 
+static tsr_ref make_sealable(unsigned tag, size_t count) {
+  tsr_ref object = place_must(&vm, TSR_NON_MOVING | TSR_READ_ONLY, VECTOR, tag, count);
+  for (size_t i = 0; i < count; i++)
+    vm_slot(object, vm_slot_index(VECTOR, i))->word = FIXNUM(0);
+  return object;
+}
+
+START_TEST(a001_14_what_is_sealed_after_a_store) {
+  start_young("256K");
+  roots[0].word = vm_word(make_sealable(1, 12));
+  vm_collect(&vm);
+  vm_set(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, 3), vm_word(make(BYTES, 7, 100)));
+  ck_assert_int_eq(tsr_seal(vm.m, vm_ref(roots[0].word), NULL), TSR_OK);
+  for (unsigned round = 0; round < 4; round++) {
+    collect_young();
+    ck_assert(is_made(vm_get(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, 3)), BYTES, 7));
+  }
+  stop();
+}
+END_TEST
+
+static uint64_t remembered_bytes(void) {
+  static tsr_memory_share shares[64];
+  size_t count = tsr_heap_memory(vm.heap, shares, 64);
+  for (size_t i = 0; i < count && i < 64; i++) {
+    if (strcmp(shares[i].name, "remembered set") == 0) return shares[i].bytes;
+  }
+  return 0;
+}
+
+/* An object that is sealed for good refers to young ones that stay where they are, and so stay young, for good. */
+START_TEST(f22_what_is_remembered_is_remembered_once) {
+  enum { COUNT = 20 };
+  start_young("256K");
+  roots[0].word = vm_word(make_sealable(1, COUNT));
+  for (unsigned i = 0; i < COUNT; i++) {
+    tsr_ref young = make(RECORD, i, 0);
+    ck_assert_int_eq(tsr_pin(vm.m, young, NULL), TSR_OK);
+    vm_set(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, i), vm_word(young));
+  }
+  ck_assert_int_eq(tsr_seal(vm.m, vm_ref(roots[0].word), NULL), TSR_OK);
+  for (unsigned round = 0; round < 12; round++)
+    collect_young();
+  ck_assert_uint_le(remembered_bytes(), 16 * KIB);
+  for (unsigned i = 0; i < COUNT; i++) {
+    uint64_t word = vm_get(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, i));
+    ck_assert(is_made(word, RECORD, i));
+    ck_assert_int_eq(tsr_unpin(vm.m, vm_ref(word), NULL), TSR_OK);
+  }
+  stop();
+}
+END_TEST
+
 START_TEST(f22_a_survivor_of_two_is_promoted) {
   start_young("256K");
   roots[0].word = vm_word(make(RECORD, 3, 0));
@@ -344,6 +397,8 @@ static void add(TCase *tests) {
   tcase_add_test(tests, f22_a_large_array_stays_armed);
   tcase_add_test(tests, a001_14_bulk_stores_into_a_large_array);
   tcase_add_test(tests, a001_14_a_large_array_that_has_lost_its_end);
+  tcase_add_test(tests, a001_14_what_is_sealed_after_a_store);
+  tcase_add_test(tests, f22_what_is_remembered_is_remembered_once);
   tcase_add_test(tests, f22_a_survivor_of_two_is_promoted);
   tcase_add_test(tests, the_old_die_when_everything_is_collected);
   tcase_add_test(tests, weak_handles_follow_the_young);
