@@ -41,6 +41,10 @@ static inline bool block_space_stays(enum block_space space) {
   return space >= BLOCK_LARGE_REST;
 }
 
+static inline bool block_space_is_large(enum block_space space) {
+  return space == BLOCK_LARGE || space == BLOCK_LARGE_REST;
+}
+
 static inline bool block_space_has_bits_only(enum block_space space) {
   return space >= BLOCK_ARENA;
 }

@@ -165,7 +165,7 @@ bool remembered_add_slots(tsr_heap *heap, tsr_ref object, const tsr_slot *first,
 
 bool remembered_has_slot(const tsr_heap *heap, const tsr_slot *slot) {
   enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)slot);
-  return (space == BLOCK_LARGE || space == BLOCK_LARGE_REST) &&
+  return block_space_is_large(space) &&
          block_map_at(&heap->blocks, block_map_index(&heap->blocks, (uintptr_t)slot))->stored !=
              0 &&
          object_bit_get(heap->bits.starts, object_bit_index(&heap->bits, (uintptr_t)slot));
@@ -291,7 +291,7 @@ void remembered_reach(struct worker *worker) {
 void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot) {
   uint32_t index = block_map_index(&heap->blocks, (uintptr_t)slot);
   enum block_space space = block_map_space(&heap->blocks, index);
-  if (space != BLOCK_LARGE && space != BLOCK_LARGE_REST) {
+  if (!block_space_is_large(space)) {
     object_make_gray(heap, arena_object_at(heap, (uintptr_t)slot));
     return;
   }

@@ -86,7 +86,7 @@ static size_t stores_bit(const stores *s, tsr_ref object) {
 
 static bool stores_is_armed(const stores *s, tsr_ref object) {
   return object_bit_get(s->heap->watched, stores_bit(s, object)) &&
-         (header_gc_byte(header_load(object)) & GC_ARMED) != 0 && !seal_is_closed(s->heap, object);
+         header_is_armed(header_load(object)) && !seal_is_closed(s->heap, object);
 }
 
 /* Under a plan with a young generation: an old object is armed where a store has to be told of, and else gray. */
@@ -97,7 +97,7 @@ static bool stores_is_old(const stores *s, tsr_ref object) {
 
 void stores_watch(stores *s, tsr_ref object) {
   if (s->noted == NULL || seal_is_closed(s->heap, object)) return;
-  if (stores_is_old(s, object) && (header_gc_byte(header_load(object)) & GC_ARMED) == 0) return;
+  if (stores_is_old(s, object) && !header_is_armed(header_load(object))) return;
   stores_scan scan = {.s = s};
   scan_slots(s->heap, object, stores_note_slot, &scan);
   if (!scan.has_slots) return;

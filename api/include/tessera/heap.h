@@ -119,7 +119,8 @@ typedef struct tsr_stats {
   uint64_t cycles;         /**< of marking in steps that have ended */
   uint64_t increments;     /**< pauses for a step of marking alone */
   uint64_t barrier_slow;   /**< stores that took the write barrier's slow path and were noted */
-  uint64_t barrier_slots;  /**< slots of large arrays that were noted one by one, and don't count above */
+  uint64_t
+      barrier_slots; /**< slots of large arrays that were noted one by one, and don't count above */
 } tsr_stats;
 
 /** Fills `stats` up to the size the caller gave. TSR_MISMATCH for an impossible size. Any thread;
