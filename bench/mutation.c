@@ -259,10 +259,6 @@ static void close_heap(struct world *world) {
 
 /* ---- with malloc() ----------------------------------------------------------------------------------- */
 
-static struct leaf *bare_leaf(const struct node *node) {
-  return leaf_of(node);
-}
-
 static bool put_bare(struct world *world, size_t entry, uint64_t key) {
   struct node *node = calloc(1, sizeof *node);
   struct leaf *leaf = calloc(1, sizeof *leaf);
@@ -278,14 +274,14 @@ static bool put_bare(struct world *world, size_t entry, uint64_t key) {
 }
 
 static void free_bare(struct node *node) {
-  if (node != NULL) free(bare_leaf(node));
+  if (node != NULL) free(leaf_of(node));
   free(node);
 }
 
 static bool replace_and_exchange_bare(struct world *world, uint64_t key) {
   size_t entry = draw_entry(world), one = draw_entry(world), other = draw_entry(world);
   struct node *before = world->bare[entry];
-  world->leaf_keys += key - bare_leaf(before)->key;
+  world->leaf_keys += key - leaf_of(before)->key;
   world->keys[entry] = key;
   if (!put_bare(world, entry, key)) return false;
   free_bare(before);

@@ -652,23 +652,19 @@ uintptr_t arena_next_object(const tsr_heap *heap, uintptr_t from, uintptr_t end,
 /* The last position up to `granule` with any of its bits set; BLOCK_GRANULES: none. */
 static uint32_t bits_last(block_bits bits, uint32_t granule) {
   uint32_t word = granule / 64;
-  uint64_t set = (bits.starts[word] | bits.marks[word]) & (UINT64_MAX >> (63 - granule % 64));
+  uint64_t set = bits_word(bits, word) & (UINT64_MAX >> (63 - granule % 64));
   while (set == 0) {
     if (word == 0) return BLOCK_GRANULES;
     word--;
-    set = bits.starts[word] | bits.marks[word];
+    set = bits_word(bits, word);
   }
   return word * 64 + 63 - (uint32_t)__builtin_clzll(set);
 }
 
-tsr_ref arena_object_at(const tsr_heap *heap, uintptr_t address) {
-  const object_bits *bits = &heap->bits;
-  size_t index = object_bit_index(bits, address), word = index / 64;
-  uint64_t set = bits_load(&bits->starts[word]) & (UINT64_MAX >> (63 - index % 64));
-  while (set == 0)
-    set = bits_load(&bits->starts[--word]);
-  size_t first = word * 64 + 63 - (size_t)__builtin_clzll(set);
-  return (tsr_ref)(bits->heap_base + (first << OBJECT_BIT_SHIFT));
+tsr_ref arena_object_at(const arena *a, uintptr_t address) {
+  uint32_t index = block_map_index(&a->heap->blocks, address);
+  uint32_t first = bits_last(bits_of(a, index), granule_of(address));
+  return (tsr_ref)address_of(a, index, first);
 }
 
 tsr_ref arena_object_of(arena *a, uintptr_t address) {

@@ -126,8 +126,8 @@ size_t arena_sweep(arena *a);
 void arena_enumerate(const arena *a, tsr_object_callback callback, void *context);
 void arena_each_object(const arena *a, void (*visit)(void *context, tsr_ref object), void *context);
 
-/* The object that an address leads into, where every object has its start bit. */
-tsr_ref arena_object_at(const tsr_heap *heap, uintptr_t address);
+/* The object that an address leads into, where every object has its start bit. In a collection, any worker. */
+tsr_ref arena_object_at(const arena *a, uintptr_t address);
 
 /* The first object in [from, end) of a block, of those that were reached only or of all; `end`: there is
    none. */

@@ -166,8 +166,7 @@ bool remembered_add_slots(tsr_heap *heap, tsr_ref object, const tsr_slot *first,
 bool remembered_has_slot(const tsr_heap *heap, const tsr_slot *slot) {
   enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)slot);
   return block_space_is_large(space) &&
-         block_map_at(&heap->blocks, block_map_index(&heap->blocks, (uintptr_t)slot))->stored !=
-             0 &&
+         remembered_block(heap, (tsr_ref)(uintptr_t)slot)->stored != 0 &&
          object_bit_get(heap->bits.starts, object_bit_index(&heap->bits, (uintptr_t)slot));
 }
 
@@ -292,7 +291,8 @@ void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot) {
   uint32_t index = block_map_index(&heap->blocks, (uintptr_t)slot);
   enum block_space space = block_map_space(&heap->blocks, index);
   if (!block_space_is_large(space)) {
-    object_make_gray(heap, arena_object_at(heap, (uintptr_t)slot));
+    object_make_gray(heap,
+                     arena_object_at(spaces_arena_of(heap, (uintptr_t)slot), (uintptr_t)slot));
     return;
   }
   tsr_ref object = remembered_large_object(heap, index);

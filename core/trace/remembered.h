@@ -4,8 +4,8 @@
  * Of an old object the GC byte says whether a store has to be told of: it is *armed*, or it is *gray*; and whether it
  * is in the log, once. Its first store takes the write barrier's slow path, which makes it gray and logs it (the quad-colour
  * barrier, after M. Pall's notes on LuaJIT's collector). A new object that is old from the beginning makes its block
- * *remembered*. So does an object for which the log finds no memory; nothing depends on that. What is sealed is never in the log, for its GC byte cannot be written:
- * its block is remembered.
+ * *remembered*. So does an object for which the log finds no memory; nothing depends on that. What is sealed is never
+ * in the log, for its GC byte cannot be written: its block is remembered.
  *
  * A minor collection takes the log, and the gray objects of remembered blocks, and scans them. What is old is armed
  * when its scan begins, also where it has just been promoted: until then it is gray. When one of its slots

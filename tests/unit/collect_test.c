@@ -20,11 +20,7 @@
 #ifdef TSR_THREAD_SANITIZER
 #define ROUNDS 12u
 #else
-#ifdef TSR_THREAD_SANITIZER
-#define ROUNDS 20u
-#else
 #define ROUNDS 60u
-#endif
 #endif
 
 static uint64_t random_state = 4711;
