@@ -8,6 +8,8 @@
  * allocation or in a barrier, is in some operation's time. The controls are malloc() and free(), and a *hiccup probe*: a
  * thread that sleeps for a millisecond again and again, and notes how much longer that took. What an idle thread is
  * delayed by, no collector is to blame for.
+ *
+ * A001-38. The pauses in which marking ends are noted apart: they shall not depend on how much lives.
  */
 #define _DEFAULT_SOURCE 1 /* nanosleep */
 #include "bench.h"
@@ -22,7 +24,7 @@
 
 struct settings {
   const char *plan, *heap, *pause_goal;
-  unsigned megabytes, operations, rounds, threads;
+  unsigned megabytes, operations, rounds, threads, sizes;
   bool json;
 };
 
@@ -115,21 +117,18 @@ static const tsr_layout layouts[] = {
     {TSR_LAYOUT_INIT, .name = "table", .kind = TSR_LAYOUT_REFERENCES,
      .fixed_bytes = sizeof(struct table), .length = {.offset = 8, .width = 8, .unit = 8}}};
 
-static const tsr_binding binding = {
-    TSR_BINDING_HEADER, .name = "bench",
-    .does = TSR_DOES_WRITE_BARRIER | TSR_DOES_SAFEPOINTS | TSR_DOES_UPDATABLE_SLOTS,
-    .layouts = layouts, .layout_count = sizeof layouts / sizeof *layouts};
-
 /* What one run has cost. */
 struct outcome {
   double wall_ns, cpu_ns; /* of all operations */
   struct histogram operations;
-  struct histogram late; /* the probe's */
-  tsr_stats stats;       /* of a heap */
+  struct histogram late;    /* the probe's */
+  struct histogram remarks; /* CPU time of the pauses in which marking ended */
+  tsr_stats stats;          /* of a heap */
 };
 
 struct world {
   const struct settings *settings;
+  struct outcome *outcome;
   size_t entries;
   uint64_t random;
   uint64_t *keys;     /* of the node in each entry */
@@ -140,6 +139,21 @@ struct world {
   tsr_slot table;     /* a root */
   struct node **bare; /* the table of the control */
 };
+
+static void note_remark(void *vm, const tsr_collection *record) {
+  struct world *world = vm;
+  if (record->remark != 0) {
+    histogram_add(&world->outcome->remarks, (double)record->pause_cpu_ns);
+  }
+}
+
+static const tsr_binding binding = {TSR_BINDING_HEADER,
+                                    .name = "bench",
+                                    .does = TSR_DOES_WRITE_BARRIER | TSR_DOES_SAFEPOINTS |
+                                            TSR_DOES_UPDATABLE_SLOTS,
+                                    .layouts = layouts,
+                                    .layout_count = sizeof layouts / sizeof *layouts,
+                                    .collection_ended = note_remark};
 
 static bool complain(const char *what) {
   fprintf(stderr, "tessera-bench mutation: %s\n", what);
@@ -337,7 +351,7 @@ static bool operate_beside_probe(struct world *world, struct outcome *outcome) {
 
 /* NULL: malloc(). */
 static bool run_once(const struct settings *settings, const char *plan, struct outcome *outcome) {
-  struct world world = {.settings = settings, .random = 88172645463325252u};
+  struct world world = {.settings = settings, .outcome = outcome, .random = 88172645463325252u};
   *outcome = (struct outcome){.stats.size = sizeof outcome->stats};
   size_t entry_bytes = sizeof(struct node) + sizeof(struct leaf) + sizeof(tsr_slot);
   world.entries = ((size_t)settings->megabytes << 20) / entry_bytes;
@@ -370,6 +384,8 @@ enum {
   PAUSE_P999,
   PAUSE_MAX,
   PAUSE_CPU_MAX,
+  REMARK_CPU_P50,
+  REMARK_CPU_MAX,
   PROBE_P999,
   PROBE_MAX,
   RATIO,
@@ -378,13 +394,14 @@ enum {
 };
 
 static const char *const figure_names[FIGURES] = {
-    [OPERATION] = "wall_ns_per_operation", [CPU] = "cpu_ns_per_operation",
-    [OP_P50] = "operation_p50_us",         [OP_P99] = "operation_p99_us",
-    [OP_P999] = "operation_p999_us",       [OP_P9999] = "operation_p9999_us",
-    [OP_MAX] = "operation_max_us",         [PAUSE_P99] = "pause_p99_us",
-    [PAUSE_P999] = "pause_p999_us",        [PAUSE_MAX] = "pause_max_us",
-    [PAUSE_CPU_MAX] = "pause_cpu_max_us",  [PROBE_P999] = "probe_p999_us",
-    [PROBE_MAX] = "probe_max_us",          [RATIO] = "wall_ratio_to_malloc",
+    [OPERATION] = "wall_ns_per_operation",  [CPU] = "cpu_ns_per_operation",
+    [OP_P50] = "operation_p50_us",          [OP_P99] = "operation_p99_us",
+    [OP_P999] = "operation_p999_us",        [OP_P9999] = "operation_p9999_us",
+    [OP_MAX] = "operation_max_us",          [PAUSE_P99] = "pause_p99_us",
+    [PAUSE_P999] = "pause_p999_us",         [PAUSE_MAX] = "pause_max_us",
+    [PAUSE_CPU_MAX] = "pause_cpu_max_us",   [REMARK_CPU_P50] = "remark_cpu_p50_us",
+    [REMARK_CPU_MAX] = "remark_cpu_max_us", [PROBE_P999] = "probe_p999_us",
+    [PROBE_MAX] = "probe_max_us",           [RATIO] = "wall_ratio_to_malloc",
     [COMMITTED] = "peak_committed_mb"};
 
 /* A way's figures: [figure][round]. */
@@ -409,7 +426,7 @@ static bool take_round(void *context, unsigned round, size_t index) {
   struct outcome *o = malloc(sizeof *o);
   if (o == NULL) return complain("out of memory");
   bool ok = run_once(settings, way->plan, o);
-  const struct histogram *op = &o->operations, *late = &o->late;
+  const struct histogram *op = &o->operations, *late = &o->late, *remarks = &o->remarks;
   double operations = settings->operations;
   const double *control = bench->ways[0].figures;
   double values[FIGURES] = {[OPERATION] = o->wall_ns / operations,
@@ -423,6 +440,8 @@ static bool take_round(void *context, unsigned round, size_t index) {
                             [PAUSE_P999] = (double)o->stats.pause_ns.p999 / 1e3,
                             [PAUSE_MAX] = (double)o->stats.pause_ns.max / 1e3,
                             [PAUSE_CPU_MAX] = (double)o->stats.pause_cpu_ns.max / 1e3,
+                            [REMARK_CPU_P50] = histogram_at(remarks, 0.5) / 1e3,
+                            [REMARK_CPU_MAX] = remarks->max_ns / 1e3,
                             [PROBE_P999] = histogram_at(late, 0.999) / 1e3,
                             [PROBE_MAX] = late->max_ns / 1e3,
                             [COMMITTED] = (double)o->stats.peak_committed_bytes / 1e6};
@@ -446,6 +465,7 @@ static void report_json(const struct way *way, const double *medians, bool first
   bench_json_number("increments", (double)s->increments);
   bench_json_number("barrier_slow", (double)s->barrier_slow);
   bench_json_number("barrier_slots", (double)s->barrier_slots);
+  bench_json_number("lazy_sweeps", (double)s->lazy_sweeps);
   printf("}");
 }
 
@@ -453,7 +473,7 @@ static void report_line(const struct way *way, const double *medians) {
   static const int decimals[FIGURES] = {[OP_P50] = 2, [OP_P99] = 1, [RATIO] = 2};
   printf("%-12s", way->plan == NULL ? "malloc" : way->plan);
   for (unsigned i = 0; i < FIGURES; i++) {
-    bool is_pause = i >= PAUSE_P99 && i <= PAUSE_CPU_MAX;
+    bool is_pause = i >= PAUSE_P99 && i <= REMARK_CPU_MAX;
     if (way->plan == NULL && (is_pause || i == COMMITTED)) {
       printf(" %9s", "-");
     } else {
@@ -473,15 +493,16 @@ static void report(const struct bench *bench) {
     printf("%u MB live, %u operations, medians of %u rounds; operations and pauses in "
            "microseconds\n\n",
            settings->megabytes, settings->operations, settings->rounds);
-    printf("%-12s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s\n", "", "ns/op",
-           "cpu/op", "op p50", "p99", "p99.9", "p99.99", "max", "pause p99", "p99.9", "max",
-           "max cpu", "prb p99.9", "max", "x malloc", "MB");
+    printf("%-12s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s %9s\n", "",
+           "ns/op", "cpu/op", "op p50", "p99", "p99.9", "p99.99", "max", "pause p99", "p99.9",
+           "max", "max cpu", "remark p50", "max", "prb p99.9", "max", "x malloc", "MB");
   }
   for (size_t w = 0; w < bench->count; w++) {
     double medians[FIGURES];
     for (unsigned i = 0; i < FIGURES; i++) {
       medians[i] =
-          bench_figure(&bench->ways[w].figures[i * settings->rounds], settings->rounds).median;
+          bench_figure(&bench->ways[w].figures[(size_t)i * settings->rounds], settings->rounds)
+              .median;
     }
     if (settings->json) {
       report_json(&bench->ways[w], medians, w == 0);
@@ -514,19 +535,25 @@ static bool run_all(const struct settings *settings) {
 }
 
 int bench_mutation(int argc, char **argv) {
-  struct settings settings = {.megabytes = 64, .operations = 1000000, .rounds = 5, .threads = 2};
+  struct settings settings = {
+      .megabytes = 64, .operations = 1000000, .rounds = 5, .threads = 2, .sizes = 1};
   const struct bench_option options[] = {
       {"--plan", BENCH_TEXT, &settings.plan, "one plan that collects; default: all"},
       {"--megabytes", BENCH_NUMBER, &settings.megabytes, "that are live; default 64"},
+      {"--sizes", BENCH_NUMBER, &settings.sizes,
+       "so many, each eight times the one before; default 1"},
       {"--operations", BENCH_NUMBER, &settings.operations, "in a round; default 1000000"},
       {"--heap", BENCH_TEXT, &settings.heap,
        "the heap's maximum; default three times what is live"},
       {"--pause-goal", BENCH_TEXT, &settings.pause_goal, "of the plans that have one"},
       {"--threads", BENCH_NUMBER, &settings.threads, "that collect; default 2"},
       {"--rounds", BENCH_NUMBER, &settings.rounds, "rounds; default 5"},
-      {"--json", BENCH_FLAG, &settings.json, "one JSON object instead of a table"},
+      {"--json", BENCH_FLAG, &settings.json, "one JSON object a size instead of a table"},
   };
   int status = bench_parse(argc, argv, options, sizeof options / sizeof *options);
   if (status != BENCH_RUN) return status;
-  return run_all(&settings) ? 0 : 1;
+  for (unsigned i = 0; i < settings.sizes; i++, settings.megabytes *= 8) {
+    if (!run_all(&settings)) return 1;
+  }
+  return 0;
 }

@@ -3,8 +3,8 @@
  *
  * Objects are born in the copy space. A minor collection looks at nothing old but what the remembered set names: what
  * survives its first is copied within the space, what survives its second is promoted, into an arena where
- * it stays. A collection of everything promotes all that is young and reached, and marks and sweeps what is old, in
- * one pause.
+ * it stays. A large object stays in any case, and is old when it has survived its first. A collection of everything
+ * promotes all that is young and reached, and marks and sweeps what is old, in one pause.
  */
 #include <string.h>
 
@@ -14,11 +14,8 @@
 #include "core/trace/marking.h"
 #include "core/trace/remembered.h"
 
-/* ---- the young generation's size ----------------------------------------------------------------------- */
+/* ---- when ---------------------------------------------------------------------------------------------------- */
 
-#define QUADCOLOR_YOUNG_BYTES  ((size_t)4 << 20)
-#define QUADCOLOR_YOUNG_SHARE  8 /* of the heap's size, at most */
-#define QUADCOLOR_YOUNG_LEAST  4 /* blocks */
 /* Of the collections that stress asks for, one in so many is of everything. */
 #define QUADCOLOR_STRESS_MAJOR 16
 
@@ -26,27 +23,47 @@ static size_t quadcolor_young(const tsr_heap *heap) {
   return copy_space_blocks(&heap->spaces->copy);
 }
 
-/* How many blocks may be filled between two collections. */
-static size_t quadcolor_nursery_blocks(const tsr_heap *heap) {
-  size_t bytes = os_atomic_load(&heap->limit_bytes) / QUADCOLOR_YOUNG_SHARE;
-  if (bytes > QUADCOLOR_YOUNG_BYTES) bytes = QUADCOLOR_YOUNG_BYTES;
-  if (heap->options.values.nursery != 0) bytes = (size_t)heap->options.values.nursery;
-  size_t blocks = bytes >> BLOCK_SHIFT;
-  return blocks < QUADCOLOR_YOUNG_LEAST ? QUADCOLOR_YOUNG_LEAST : blocks;
+static size_t quadcolor_gap_bytes(const tsr_heap *heap) {
+  return arena_free_bytes(&heap->spaces->arenas[ARENA_PROMOTED]);
 }
 
 static bool quadcolor_has_room(const tsr_heap *heap, size_t default_blocks) {
   if (default_blocks == 0) return true;
-  size_t most = os_atomic_load(&heap->young_blocks) + quadcolor_nursery_blocks(heap);
-  return quadcolor_young(heap) + default_blocks <= most;
+  return nursery_filled_blocks(heap, quadcolor_young(heap) + default_blocks) <=
+         nursery_blocks(heap);
 }
 
-static bool quadcolor_is_minor(const tsr_heap *heap, const char *cause) {
+/* A heap that is full grows for a while, until a cycle has freed what is old and dead, rather than that everything is
+   swept or even collected in one pause. */
+static bool quadcolor_may_grow(tsr_heap *heap) {
+  size_t blocks = nursery_blocks(heap);
+  if (heap_stretch(heap, blocks, heap->claim_blocks)) return true;
+  if (!heap_is_sweeping(heap)) return marking_nears_end(heap);
+  spaces_sweep_all(heap);
+  return heap_stretch(heap, blocks, heap->claim_blocks);
+}
+
+/* Whether as much is young as there is to be between two collections, and what is claimed will fit if all that is large
+   among it is dead. */
+static bool quadcolor_is_filled(const tsr_heap *heap) {
+  const large_space *large = &heap->spaces->large;
+  size_t young = large_space_young_blocks(large), wanted = heap->claim_blocks;
+  return (!quadcolor_has_room(heap, 1) || large_space_is_due(large, wanted)) &&
+         heap_fits_now(heap, 1, wanted > young ? wanted - young : 0);
+}
+
+/* Whether a full heap may have room again without a look at what is old: so much is young and large. */
+static bool quadcolor_may_do(const tsr_heap *heap) {
+  size_t young = large_space_young_blocks(&heap->spaces->large);
+  return young > heap->claim_blocks + nursery_blocks(heap) && heap_fits_now(heap, 0, 0);
+}
+
+static bool quadcolor_is_minor(tsr_heap *heap, const char *cause) {
   if (strcmp(cause, COLLECTION_STRESS) == 0) {
     return heap->collector->started % QUADCOLOR_STRESS_MAJOR != 0;
   }
-  return strcmp(cause, COLLECTION_ALLOCATION) == 0 && !quadcolor_has_room(heap, 1) &&
-         heap_fits_now(heap, 1, 0);
+  if (strcmp(cause, COLLECTION_ALLOCATION) != 0) return false;
+  return quadcolor_is_filled(heap) || quadcolor_may_grow(heap) || quadcolor_may_do(heap);
 }
 
 /* ---- the trace ------------------------------------------------------------------------------------------- */
@@ -64,6 +81,8 @@ static void quadcolor_prepare(tsr_heap *heap) {
     remembered_reach(&heap->team->first);
   } else {
     remembered_forget(heap);
+    large_space_promote_all(&heap->spaces->large);
+    spaces_evacuate(heap, heap->team->active);
   }
 }
 
@@ -71,7 +90,9 @@ static void quadcolor_prepare(tsr_heap *heap) {
 
 OS_ALWAYS_INLINE tsr_ref quadcolor_move_all(struct worker *worker, uintptr_t base, tsr_ref object,
                                             uint64_t header, size_t bytes, bool shared) {
-  return copy_promote(&worker->promotions, base, object, header & ~QUADCOLOR_AGE, bytes, shared);
+  /* What was old before is in the log no more. */
+  header &= ~((uint64_t)GC_AGE_BITS << GC_BYTE_SHIFT);
+  return copy_promote(&worker->promotions, base, object, header, bytes, shared);
 }
 
 OS_ALWAYS_INLINE tsr_ref quadcolor_move_old(struct worker *worker, uintptr_t base, tsr_ref object,
@@ -98,8 +119,12 @@ OS_ALWAYS_INLINE tsr_ref quadcolor_visit_young(kernel_run *run, tsr_ref object, 
   if (space == run->from_space) {
     return copying_visit_copied(quadcolor_move_old, run, object, shared);
   }
-  if (TSR_UNLIKELY(run->worker->marks_old) && block_space_stays(space)) {
-    marking_reach(run->worker, object, space, shared);
+  if (TSR_LIKELY(block_space_stays(space))) {
+    if (TSR_UNLIKELY(run->worker->marks_old)) marking_reach(run->worker, object, space, shared);
+    return object;
+  }
+  if (space == BLOCK_LARGE_YOUNG && worker_promote_large(run->worker, object, shared)) {
+    kernel_push(run, object);
   }
   return space == BLOCK_PINNED ? copying_visit_pinned(quadcolor_move_old, run, object, shared)
                                : object;
@@ -166,6 +191,7 @@ static void quadcolor_rescan(struct worker *worker) {
 
 static tsr_ref quadcolor_survivor(const tsr_heap *heap, tsr_ref object) {
   enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
+  if (space == BLOCK_LARGE_YOUNG) return NULL;
   if (!block_space_stays(space)) {
     return heap->traces == TRACES_OLD ? object : copying_survivor(heap, object, space);
   }
@@ -175,6 +201,7 @@ static tsr_ref quadcolor_survivor(const tsr_heap *heap, tsr_ref object) {
 static size_t quadcolor_release(tsr_heap *heap) {
   size_t live_bytes = copying_release(heap);
   if (heap->minor) {
+    large_space_release_young(&heap->spaces->large);
     remembered_settle(heap);
     seal_close_again(heap);
   } else {
@@ -182,7 +209,7 @@ static size_t quadcolor_release(tsr_heap *heap) {
     /* Young is what could not be promoted. */
     remembered_rebuild(heap, quadcolor_young(heap) > 0);
   }
-  os_atomic_store(&heap->young_blocks, quadcolor_young(heap));
+  os_atomic_store(&heap->nursery.left_blocks, quadcolor_young(heap));
   return live_bytes;
 }
 
@@ -200,6 +227,7 @@ const struct plan plan_quadcolor = {.name = "quadcolor",
                                     .least_blocks = COPYING_LEAST_BLOCKS,
                                     .barrier = &barrier_quadcolor,
                                     .footprint_blocks = copying_footprint_blocks,
+                                    .gap_bytes = quadcolor_gap_bytes,
                                     .has_room = quadcolor_has_room,
                                     .is_minor = quadcolor_is_minor,
                                     .prepare = quadcolor_prepare,

@@ -26,7 +26,7 @@ static bump_slot bump_default_slot(const tsr_heap *heap, tsr_bump_pointer *pair)
 static bool bump_is_born_old(const tsr_mutator *mutator, const bump_slot *slot) {
   tsr_heap *heap = mutator->heap;
   return heap->plan->generational && slot != &mutator->private_part->foreign &&
-         copy_space_blocks(&heap->spaces->copy) <= os_atomic_load(&heap->young_blocks) &&
+         copy_space_blocks(&heap->spaces->copy) <= os_atomic_load(&heap->nursery.left_blocks) &&
          !heap_could_admit(heap, 1, 0);
 }
 

@@ -70,6 +70,7 @@ struct tsr_mutator_private {
   tsr_fibre *fibre;      /* that the scopes in use belong to; NULL: to the thread */
   local_scopes parked;   /* with a fibre: the thread's */
   uint64_t stress_bytes; /* allocated since the last collection that stress asked for */
+  size_t claim_blocks;   /* that the allocation needs which collects, where its object stays */
 };
 
 /* The calling thread runs the mutator from here on. */

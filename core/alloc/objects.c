@@ -25,7 +25,8 @@ static enum block_space object_space(const tsr_heap *heap, tsr_ref object) {
 static size_t object_room(const tsr_heap *heap, tsr_ref object) {
   enum block_space space = object_space(heap, object);
   if (space == BLOCK_UNCOMMITTED) return 0;
-  if (space != BLOCK_LARGE) return BLOCK_BYTES - ((uintptr_t)object & (BLOCK_BYTES - 1));
+  if (!block_space_begins_large(space))
+    return BLOCK_BYTES - ((uintptr_t)object & (BLOCK_BYTES - 1));
   const large_space *large = &heap->spaces->large;
   uint32_t first = block_map_index(&heap->blocks, (uintptr_t)object);
   return large_space_object(large, first) == object ? large_space_room(large, object) : 0;
@@ -46,7 +47,7 @@ tsr_status object_check(const tsr_mutator *mutator, tsr_ref object, const char *
 }
 
 void object_add_slot_bits(tsr_heap *heap, tsr_ref object) {
-  if (object_space(heap, object) != BLOCK_LARGE) return;
+  if (!block_space_begins_large(object_space(heap, object))) return;
   const layout *l = layout_of(heap->layouts, object);
   if (l->kind != TSR_LAYOUT_REFERENCES && l->kind != TSR_LAYOUT_ELEMENTS) return;
   large_space_add_slot_bits(&heap->spaces->large, object);
@@ -62,7 +63,7 @@ static void object_cut(tsr_mutator *mutator, tsr_ref object, enum block_space sp
   if (layout_hash_bytes(heap, header_load(object)) != 0) {
     *identity_word(heap, object, bytes) = *identity_word(heap, object, old_bytes);
   }
-  if (space == BLOCK_LARGE) {
+  if (block_space_begins_large(space)) {
     large_space_shrink(&heap->spaces->large, object, bytes);
     return;
   }

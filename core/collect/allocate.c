@@ -74,9 +74,18 @@ static size_t staying_blocks_for(const allocation *a) {
   return allocation_may_move(a) ? 0 : 1;
 }
 
+/* Within the maximum, also where that takes the rest of a sweep. */
+static bool grant_take_most(const claim *c, grant *taken) {
+  tsr_heap *heap = c->mutator->heap;
+  if (grant_take(c, MEMORY_WITHIN_LIMIT, taken)) return true;
+  if (!heap_is_sweeping(heap)) return false;
+  spaces_sweep_all(heap);
+  return grant_take(c, MEMORY_WITHIN_LIMIT, taken);
+}
+
 /* Without a collection: growing, and past the maximum where the request allows that. */
 static bool grant_take_at_once(const claim *c, grant *taken) {
-  if (grant_take(c, MEMORY_WITHIN_LIMIT, taken)) return true;
+  if (grant_take_most(c, taken)) return true;
   return (c->request->request & TSR_ALLOC_OVERCOMMIT) != 0 &&
          grant_take(c, MEMORY_OVER_LIMIT, taken);
 }
@@ -98,7 +107,7 @@ typedef struct errand {
 
 static void errand_run(void *context) {
   errand *own = context;
-  own->succeeded = grant_take(own->claim, MEMORY_WITHIN_LIMIT, &own->taken);
+  own->succeeded = grant_take_most(own->claim, &own->taken);
 }
 
 /* Collects, itself or by another mutator, until it has what it claims, or a collection of its own did not
@@ -115,7 +124,7 @@ static bool grant_collect(const claim *c, const char *cause, grant *taken) {
       if (grant_take(c, MEMORY_WITHIN_SIZE, taken)) return true;
       break;
     case COLLECTION_DISABLED:
-      return grant_take(c, MEMORY_WITHIN_LIMIT, taken);
+      return grant_take_most(c, taken);
     }
   }
 }
@@ -128,8 +137,11 @@ static bool grant_reclaim(const claim *c, grant *taken) {
 }
 
 static bool grant_collect_twice(const claim *c, grant *taken) {
-  return grant_collect(c, COLLECTION_ALLOCATION, taken) ||
-         grant_collect(c, COLLECTION_EMERGENCY, taken);
+  size_t *claim_blocks = &c->mutator->private_part->claim_blocks;
+  *claim_blocks = c->request == NULL ? 0 : staying_blocks_for(c->request);
+  bool taken_soon = grant_collect(c, COLLECTION_ALLOCATION, taken);
+  *claim_blocks = 0;
+  return taken_soon || grant_collect(c, COLLECTION_EMERGENCY, taken);
 }
 
 /* Climbs the ladder. False: at its end. */
@@ -222,6 +234,7 @@ void *allocate(tsr_mutator *mutator, bump_slot *slot, const allocation *a, tsr_e
   if (reservation_is_open(mutator) && reservation_next(mutator, slot, a, &taken.buffer)) {
     return grant_use(&c, &taken);
   }
+  if (heap_is_sweeping(mutator->heap)) marking_sweep_share(mutator->heap, a->bytes);
   bool may_collect = (a->request & (TSR_ALLOC_NO_COLLECT | TSR_ALLOC_OVERCOMMIT)) == 0 &&
                      !mutator->private_part->calls_back;
   bool calls_back = may_collect && (a->request & TSR_ALLOC_NO_OOM_CALLBACK) == 0;

@@ -209,16 +209,19 @@ static void collection_examine_kept(void *context, tsr_ref object) {
 
 /* ---- trace and release --------------------------------------------------------------------------------- */
 
-static void collection_trace(tsr_heap *heap, tsr_collection *record) {
+/* Returns the time that the roots took, and weak references: it does not depend on what was allocated. */
+static uint64_t collection_trace(tsr_heap *heap, tsr_collection *record) {
   struct team *team = heap->team;
   heap->phase = "prepare";
   if (heap->plan->prepare != NULL) heap->plan->prepare(heap);
+  uint64_t begin_ns = os_clock_ns();
   /* A block is kept before anything in it is reached, else an object would have been moved out of it. */
   collection_keep(heap, collection_pin, heap);
   heap->phase = "roots";
   collection_keep(heap, collection_reach, &team->first);
   tsr_visitor visitor = {.visit = collection_trace_slots, .context = &team->first};
   collection_visit_roots(heap, &visitor);
+  uint64_t roots_ns = os_clock_ns() - begin_ns;
   if (heap->minor) {
     remembered_take_slots(&team->first);
   } else {
@@ -227,7 +230,9 @@ static void collection_trace(tsr_heap *heap, tsr_collection *record) {
   heap->phase = "trace";
   team_trace(team);
   heap->phase = "weak references";
+  begin_ns = os_clock_ns();
   weak_process(heap, record);
+  return roots_ns + os_clock_ns() - begin_ns;
 }
 
 /* Returns the bytes of what was reached. */
@@ -249,10 +254,11 @@ static size_t collection_release(tsr_heap *heap) {
   return live_bytes;
 }
 
-/* Whether the heap keeps its rules; TSR_CORRUPT: not. */
-static tsr_status collection_examine(tsr_heap *heap, struct verifier *verifier, tsr_error *error) {
+/* Whether the heap keeps its rules when so many collections are over; TSR_CORRUPT: not. */
+static tsr_status collection_examine(tsr_heap *heap, struct verifier *verifier,
+                                     uint64_t collections, tsr_error *error) {
   tsr_visitor visitor = {.visit = verifier_visit_roots, .context = verifier};
-  verifier_begin(verifier);
+  verifier_begin(verifier, (uint32_t)collections);
   collection_keep(heap, collection_examine_kept, verifier);
   collection_visit_roots(heap, &visitor);
   weak_visit(heap, &visitor);
@@ -260,11 +266,11 @@ static tsr_status collection_examine(tsr_heap *heap, struct verifier *verifier, 
 }
 
 /* With the option verify: aborts with a report where a rule is broken. */
-static void collection_check(tsr_heap *heap, const char *when) {
+static void collection_check(tsr_heap *heap, const char *when, uint64_t collections) {
   if (heap->verifier == NULL) return;
   heap->phase = when;
   tsr_error error;
-  tsr_status status = collection_examine(heap, heap->verifier, &error);
+  tsr_status status = collection_examine(heap, heap->verifier, collections, &error);
   if (status == TSR_CORRUPT) verifier_abort(heap->verifier);
   if (status != TSR_OK) heap_report(heap, NULL, &error);
   heap->phase = NULL;
@@ -287,14 +293,24 @@ static uint64_t collection_cpu_ns(struct team *team) {
 static void collection_measure(tsr_heap *heap, tsr_collection *record) {
   struct team *team = heap->team;
   team_gather(team);
+  size_t filled_blocks = nursery_filled_blocks(heap, copy_space_blocks(&heap->spaces->copy));
   uint64_t begin_ns = os_clock_ns(), begin_cpu_ns = collection_cpu_ns(team);
-  collection_trace(heap, record);
+  uint64_t roots_ns = collection_trace(heap, record);
   uint64_t traced_ns = os_clock_ns();
   record->trace_ns = traced_ns - begin_ns;
   record->trace_cpu_ns = collection_cpu_ns(team) - begin_cpu_ns;
   record->live_bytes = collection_release(heap);
   team_note_live(team, record->live_bytes);
-  record->release_ns = os_clock_ns() - traced_ns;
+  uint64_t end_ns = os_clock_ns();
+  record->release_ns = end_ns - traced_ns;
+  if (heap->minor) nursery_learn(heap, filled_blocks, roots_ns, end_ns - begin_ns - roots_ns);
+}
+
+static void collection_sweep(tsr_heap *heap, tsr_collection *record) {
+  size_t live_bytes;
+  if (!marking_sweep_step(heap, &live_bytes)) return;
+  record->live_bytes += live_bytes;
+  record->swept = 1;
 }
 
 /* The part of a minor collection's pause that belongs to the old generation: begins a cycle, or goes on with it, or
@@ -302,10 +318,13 @@ static void collection_measure(tsr_heap *heap, tsr_collection *record) {
 static void collection_mark(tsr_heap *heap, tsr_collection *record) {
   if (heap->marking == NULL || !heap->minor) return;
   marking_gather(heap);
-  if (!heap_is_marking(heap) && marking_is_due(heap)) marking_begin(heap);
-  if (!heap_is_marking(heap) || !marking_step(heap) || !marking_may_finish(heap)) return;
-  record->live_bytes += marking_finish(heap, record);
-  record->remark = 1;
+  if (!heap_is_sweeping(heap)) {
+    if (!heap_is_marking(heap) && marking_is_due(heap)) marking_begin(heap);
+    if (!heap_is_marking(heap) || !marking_step(heap) || !marking_may_finish(heap)) return;
+    marking_finish(heap, record);
+    record->remark = 1;
+  }
+  collection_sweep(heap, record);
 }
 
 /* What may be allocated between two collections of a program that rests, as a share of what is in use. */
@@ -354,18 +373,18 @@ static void collection_carry_out(void *context) {
   record->before_bytes = collection_used_bytes(heap);
   collection_revoke_pairs(heap);
   uint64_t apart_from_ns = os_clock_ns();
-  collection_check(heap, "before the collection");
+  collection_check(heap, "before the collection", collector->started - 1);
   run->apart_ns = os_clock_ns() - apart_from_ns;
   collection_check_revoked(collector);
   collection_measure(heap, record);
   collection_mark(heap, record);
-  bool resizes = !heap->minor || record->remark != 0;
-  if (resizes) {
+  if (!heap->minor || record->remark != 0) {
     spaces_return_memory(heap, collection_is_idle(heap, record));
-    collection_resize(run);
   }
+  bool resizes = !heap->minor || record->swept != 0;
+  if (resizes) collection_resize(run);
   team_disperse(heap->team);
-  collection_check(heap, "after the collection");
+  collection_check(heap, "after the collection", collector->started);
 
   record->number = collector->started;
   record->plan = plan->name;
@@ -389,6 +408,7 @@ collection_outcome collection_run(tsr_mutator *self, const char *cause,
   if (outcome != COLLECTION_RAN) return outcome;
   safepoint_stop_all(heap, self);
   heap->emergency = strcmp(cause, COLLECTION_EMERGENCY) == 0;
+  heap->claim_blocks = self->private_part->claim_blocks;
   collection_run_state run = {.heap = heap,
                               .begin_ns = begin_ns,
                               .record = {.cause = cause},
@@ -403,6 +423,14 @@ collection_outcome collection_run(tsr_mutator *self, const char *cause,
 
 /* ---- steps of marking --------------------------------------------------------------------------- */
 
+/* Everything is swept: the heap gets its size. */
+static void step_end_sweep(collection_run_state *run) {
+  collection_sweep(run->heap, &run->record);
+  if (run->record.swept == 0) return;
+  collection_resize(run);
+  heap_resume_clock(run->heap);
+}
+
 static void step_carry_out(void *context) {
   collection_run_state *run = context;
   tsr_heap *heap = run->heap;
@@ -410,7 +438,11 @@ static void step_carry_out(void *context) {
   collection_revoke_pairs(heap);
   collection_check_revoked(heap->collector);
   team_gather(heap->team);
-  marking_step(heap);
+  if (heap_is_sweeping(heap)) {
+    step_end_sweep(run);
+  } else {
+    marking_step(heap);
+  }
   team_disperse(heap->team);
   run->record.before_bytes = run->record.after_bytes = collection_used_bytes(heap);
   run->record.committed_bytes = os_atomic_load(&heap->account.total.bytes);
@@ -432,6 +464,7 @@ void collection_step(tsr_mutator *self) {
   if (!step_claim(self)) return;
   safepoint_stop_all(heap, self);
   collection_run_state run = {.heap = heap,
+                              .begin_ns = begin_ns,
                               .record = {.cause = "marking",
                                          .plan = heap->plan->name,
                                          .number = heap->collector->started,
@@ -534,6 +567,7 @@ tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback,
   tsr_status status = world_stop(self, "tsr_enumerate_objects", error);
   if (status != TSR_OK) return status;
   world_revoke_pairs(self->heap, NULL);
+  spaces_sweep_all(self->heap);
   spaces_enumerate(self->heap, callback, context);
   world_yield(self);
   return TSR_OK;
@@ -604,11 +638,12 @@ static tsr_status collection_examine_once(tsr_heap *heap, tsr_error *error) {
   if (status != TSR_OK) return status;
   collection_revoke_pairs(heap);
   arena_retire_blocks(&heap->spaces->arenas[ARENA_MOVABLE]);
+  spaces_sweep_all(heap);
   struct verifier *verifier = heap->verifier != NULL ? heap->verifier : verifier_create(heap);
   if (verifier == NULL) {
     return error_set(error, TSR_OUT_OF_MEMORY, "tsr_heap_verify: no memory for its tables");
   }
-  status = collection_examine(heap, verifier, error);
+  status = collection_examine(heap, verifier, heap->collector->started, error);
   if (verifier != heap->verifier) verifier_destroy(verifier);
   return status == TSR_OK ? collection_examine_buffers(heap, error) : status;
 }

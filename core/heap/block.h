@@ -28,6 +28,7 @@ enum block_space {
   BLOCK_COPY_A, /* the copy space's two roles: which one is from-space changes */
   BLOCK_COPY_B,
   BLOCK_PINNED, /* from-space that a pin or an ambiguous word keeps in place, during a collection */
+  BLOCK_LARGE_YOUNG, /* of a young large object, the first block; the others are as an old one's */
   /* From here on, objects stay where they are while the tracer runs, and are marked: block_space_stays(). */
   BLOCK_LARGE_REST, /* of a large object, the blocks behind the first */
   BLOCK_LARGE,
@@ -41,8 +42,17 @@ static inline bool block_space_stays(enum block_space space) {
   return space >= BLOCK_LARGE_REST;
 }
 
+static inline bool block_space_is_copied(enum block_space space) {
+  return space >= BLOCK_COPY_A && space <= BLOCK_PINNED;
+}
+
+/* A block with which a large object begins. */
+static inline bool block_space_begins_large(enum block_space space) {
+  return space == BLOCK_LARGE || space == BLOCK_LARGE_YOUNG;
+}
+
 static inline bool block_space_is_large(enum block_space space) {
-  return space == BLOCK_LARGE || space == BLOCK_LARGE_REST;
+  return block_space_begins_large(space) || space == BLOCK_LARGE_REST;
 }
 
 static inline bool block_space_has_bits_only(enum block_space space) {
@@ -50,11 +60,11 @@ static inline bool block_space_has_bits_only(enum block_space space) {
 }
 
 enum block_flag {
-  BLOCK_CLEAN = 1,      /* never written since it was committed: still zero */
-  BLOCK_IMMORTAL = 2,   /* large: never freed, and a root */
-  BLOCK_SEALABLE = 4,   /* large: may be sealed */
-  BLOCK_OPENED = 8,     /* sealed pages are open for the collector, in this pause */
-  BLOCK_SHRUNK = 16,    /* arena: the end of an object here is free from the next sweep on */
+  BLOCK_CLEAN = 1,    /* never written since it was committed: still zero */
+  BLOCK_IMMORTAL = 2, /* large: never freed, and a root */
+  BLOCK_SEALABLE = 4, /* large: may be sealed */
+  BLOCK_OPENED = 8,   /* sealed pages are open for the collector, in this pause */
+  BLOCK_SHRUNK = 16,  /* immortal arena: the end of an object here is free from the next sweep on */
   BLOCK_UNRETIRED = 32, /* arena: has buffers that nobody retires: the next collection walks them */
   BLOCK_PLACED = 64,    /* arena: compaction leaves its objects where they are, in this pause */
   BLOCK_SLOTTED = 128   /* large: there are bits for the slots of its array */
@@ -73,7 +83,7 @@ typedef struct block {
   };
   uint8_t flags; /* enum block_flag. Owned by the space while in use, by the map while free */
   union {
-    uint8_t arena; /* arena: which one has it */
+    uint8_t arena; /* arena: which one has it; from-space: ARENA_PROMOTED if that has given it up */
     uint8_t
         stored; /* large, each block: some slots of an array in it are noted (core/trace/remembered.h). Set
                        by any thread, cleared in a pause */
@@ -88,7 +98,11 @@ typedef struct block {
   /* Each a byte of its own, set by several collecting threads during a trace and cleared after it. */
   uint8_t rescan;  /* a mark-queue entry of this block was dropped: walk it again */
   uint8_t reached; /* large: the tracer has reached the object */
-  uint8_t kept;    /* copy: survivors stay in place */
+  union {
+    uint8_t kept; /* copy: survivors stay in place */
+    uint8_t
+        sweep; /* arena: the sweep that it was in last. Not the arena's: it has still to be swept */
+  };
 } block;
 
 #endif

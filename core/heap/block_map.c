@@ -281,7 +281,7 @@ static uint32_t block_map_prepare_run(block_map *map, uint32_t count, memory_all
 
 static void block_map_assign(block_map *map, uint32_t first, uint32_t count,
                              enum block_space space) {
-  enum block_space rest = space == BLOCK_LARGE ? BLOCK_LARGE_REST : space;
+  enum block_space rest = block_space_begins_large(space) ? BLOCK_LARGE_REST : space;
   memset(block_map_spaces(map) + first, (int)rest, count);
   block_map_spaces(map)[first] = (unsigned char)space;
   for (uint32_t i = first; i < first + count; i++) {
@@ -320,6 +320,18 @@ void block_map_release(block_map *map, uint32_t first, uint32_t count) {
   os_memory_forbid(block_map_start(map, first), block_map_start(map, first + count));
   if (map->guards) block_map_decommit(map, first, count);
   block_map_check(map);
+  os_mutex_unlock(&map->lock);
+}
+
+void block_map_rewind(block_map *map, uint32_t first) {
+  os_mutex_lock(&map->lock);
+  if (first < map->run_cursor && !map->guards) map->run_cursor = first;
+  os_mutex_unlock(&map->lock);
+}
+
+void block_map_change(block_map *map, uint32_t index, enum block_space space) {
+  os_mutex_lock(&map->lock); /* whoever looks for free blocks reads the bytes of the others too */
+  os_atomic8_store(&block_map_spaces(map)[index], (uint8_t)space);
   os_mutex_unlock(&map->lock);
 }
 

@@ -30,7 +30,7 @@ typedef struct block_map {
   os_atomic_word
       extent; /* blocks below it have table entries; shrinks in a pause only; read without the lock */
   uint32_t lowest_free; /* no block below it is free and committed */
-  uint32_t run_cursor;  /* where the search for a run begins; back to 0 at each collection */
+  uint32_t run_cursor;  /* where the search for a run begins; collections move it back */
   uint32_t copy_cursor, staying_cursor; /* guards: where the search for a block begins */
   uint32_t collection;                  /* collections so far, the clock of ageing */
   bool system_refused;  /* the last commit was refused by the system, not by the account */
@@ -53,6 +53,13 @@ void block_map_destroy(block_map *map);
 uint32_t block_map_acquire(block_map *map, uint32_t count, enum block_space space,
                            memory_allowance allowance);
 void block_map_release(block_map *map, uint32_t first, uint32_t count);
+
+/* The next search for a run begins no further up than here, where a collection frees one: each goes on behind the one before, so
+   that a program which frees runs itself does not send it over the same blocks again and again. */
+void block_map_rewind(block_map *map, uint32_t first);
+
+/* A block that is in use becomes another space's. Any collecting thread. */
+void block_map_change(block_map *map, uint32_t index, enum block_space space);
 
 /* After each collection: gives blocks back to the system that were not used between the last ones, or every free one,
    in long runs only, and the ends of the tables that no block needs. World stopped. */

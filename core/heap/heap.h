@@ -8,6 +8,7 @@
 #include <tessera/heap.h>
 
 #include "core/heap/block_map.h"
+#include "core/heap/nursery.h"
 #include "core/heap/object_bits.h"
 #include "core/heap/options.h"
 #include "core/heap/plan.h"
@@ -48,22 +49,24 @@ struct tsr_heap {
   os_mutex admission;         /* held from asking heap_admits() until the blocks are counted */
   os_atomic_word limit_bytes; /* current size: set in a pause, moved by compare-and-swap */
   sizing sizing;
+  nursery nursery;                /* with a young generation */
   os_atomic_word bytes_allocated; /* by mutators, by atomic addition when a buffer changes hands */
   os_atomic_word barrier_slow;    /* stores that the barrier has noted; any thread, by addition */
   os_atomic_word barrier_slots;   /* slots of large arrays that it has noted instead; the same */
+  os_atomic_word lazy_sweeps;     /* stretches of sweeping outside pauses; the same */
   os_atomic_word bound_mutators;  /* written under the collector's lock; sizes buffers */
   size_t
       hash_word_bytes; /* what an object grows by when its identity hash is appended; 0: none is. Fixed */
-  os_atomic_word
-      young_blocks; /* with a young generation: how many blocks it had after the last collection; set in
-                                  a pause */
-  bool minor;       /* this collection is of the young generation alone; by the collecting thread */
+  size_t
+      claim_blocks; /* that this collection shall free for an object that stays; by the collecting thread */
+  bool minor; /* this collection is of the young generation alone; by the collecting thread */
   enum heap_traces traces; /* what the trace looks at that runs now; the same */
   uint8_t
       marking_is_on; /* a cycle of marking in steps is under way: set in a pause, read by any thread */
-  bool emergency;    /* this collection is the last before an allocation fails; as the next */
-  bool opened_seals; /* some sealed page is open; by the collecting thread in a pause */
-  const char *phase; /* of the collection, for messages; written by the collecting thread */
+  uint8_t sweeping_is_on; /* what a trace has not reached may still have to be freed; the same */
+  bool emergency;         /* this collection is the last before an allocation fails; as the next */
+  bool opened_seals;      /* some sealed page is open; by the collecting thread in a pause */
+  const char *phase;      /* of the collection, for messages; written by the collecting thread */
 
   struct layout_table *layouts;    /* core/object */
   struct spaces *spaces;           /* core/space */
@@ -106,6 +109,11 @@ static inline void heap_note_born(tsr_heap *heap, uint32_t index) {
 /* Whether objects may be marked between two collections. */
 static inline bool heap_is_marking(const tsr_heap *heap) {
   return os_atomic8_is_set(&heap->marking_is_on);
+}
+
+/* Whether there may be blocks with objects that a trace has not reached. */
+static inline bool heap_is_sweeping(const tsr_heap *heap) {
+  return os_atomic8_is_set(&heap->sweeping_is_on);
 }
 
 /* Takes and lets go the locks of this room around fork(). */

@@ -38,11 +38,14 @@ struct plan {
      default placement, and for objects that stay where they are. */
   size_t (*footprint_blocks)(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 
+  /* NULL, or: bytes of these blocks that lie free between old objects, and will be used again. */
+  size_t (*gap_bytes)(const tsr_heap *heap);
+
   /* NULL, or: whether so many more blocks of default placement fit without a collection, however large the heap
      may be. */
   bool (*has_room)(const tsr_heap *heap, size_t default_blocks);
   /* NULL, or: whether a collection for this cause is of the young generation alone. World stopped. */
-  bool (*is_minor)(const tsr_heap *heap, const char *cause);
+  bool (*is_minor)(tsr_heap *heap, const char *cause);
 
   /* The phases of a collection, world stopped; NULL where the plan never collects. All but the trace are the
      collecting thread's. */

@@ -16,7 +16,7 @@
 /* What is kept of the value before, at each sample. */
 #define SIZING_KEPT 0.5
 
-static double sizing_smooth(double before, double sample) {
+double sizing_smooth(double before, double sample) {
   return SIZING_KEPT * before + (1 - SIZING_KEPT) * sample;
 }
 
@@ -285,6 +285,24 @@ static bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t sta
   return true;
 }
 
+/* heap_soft, while it holds. 0: it does not. */
+static uint64_t heap_soft_now(const tsr_heap *heap) {
+  return os_atomic_load(&heap->sizing.soft_yields) != 0 ? 0 : heap->options.values.heap_soft;
+}
+
+bool heap_stretch(tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
+  const sizing *s = &heap->sizing;
+  uint64_t external_bytes = os_atomic_load(&s->external_bytes);
+  uint64_t most = os_atomic_load(&s->live_bytes) + 2 * (uint64_t)os_atomic_load(&s->room_bytes);
+  most = sizing_smaller(most, sizing_soft_bytes(heap_soft_now(heap), external_bytes));
+  most = sizing_smaller(most, heap->account.limit_bytes);
+  if (!heap_fits(heap, (size_t)most, default_blocks, staying_blocks)) return false;
+  size_t needed = heap_needed_bytes(heap, default_blocks, staying_blocks);
+  uint64_t limit = needed + sizing_least_room_bytes(needed);
+  sizing_raise(&heap->limit_bytes, (uintptr_t)sizing_smaller(limit, most));
+  return true;
+}
+
 bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
                  memory_allowance allowance) {
   if (allowance == MEMORY_OVER_LIMIT) return true;
@@ -338,11 +356,6 @@ static void sizing_judge(tsr_heap *heap, const sizing_pause *pause, uint64_t liv
   }
 }
 
-/* heap_soft, while it holds. 0: it does not. */
-static uint64_t heap_soft_now(const tsr_heap *heap) {
-  return os_atomic_load(&heap->sizing.soft_yields) != 0 ? 0 : heap->options.values.heap_soft;
-}
-
 static uint64_t sizing_policy_room(const tsr_heap *heap, uint64_t live_bytes) {
   const sizing *s = &heap->sizing;
   const option_values *values = &heap->options.values;
@@ -363,9 +376,21 @@ static void sizing_begin_external(sizing *s) {
   os_atomic_store(&s->external_is_due, 0);
 }
 
+uint64_t heap_gap_bytes(const tsr_heap *heap) {
+  return heap->plan->gap_bytes == NULL ? 0 : heap->plan->gap_bytes(heap);
+}
+
+/* The least size of a heap with gaps between old objects: room for the young, which need whole blocks. */
+static uint64_t sizing_least_bytes(const tsr_heap *heap, uint64_t needed_bytes) {
+  uint64_t young_bytes = (uint64_t)heap_growth_blocks(heap, nursery_blocks(heap)) * BLOCK_BYTES +
+                         SIZING_LEAST_ROOM_BYTES;
+  return needed_bytes + sizing_smaller(young_bytes, sizing_least_room_bytes(needed_bytes));
+}
+
 void heap_resize(tsr_heap *heap, const sizing_pause *pause) {
   sizing *s = &heap->sizing;
-  uint64_t live_bytes = heap_needed_bytes(heap, 0, 0);
+  uint64_t needed_bytes = heap_needed_bytes(heap, 0, 0);
+  uint64_t live_bytes = sizing_without(needed_bytes, heap_gap_bytes(heap));
   uint64_t running_ns = sizing_without(pause->begin_ns, s->resumed_ns);
   uint64_t collecting_ns = sizing_without(os_clock_ns(), pause->begin_ns + pause->apart_ns);
   sizing_learn(heap, live_bytes, running_ns, collecting_ns);
@@ -378,6 +403,10 @@ void heap_resize(tsr_heap *heap, const sizing_pause *pause) {
                           .max_bytes = values->heap_max,
                           .soft_bytes = sizing_soft_bytes(heap_soft_now(heap), external_bytes)};
   uint64_t size = sizing_size_bytes(live_bytes, sizing_policy_room(heap, live_bytes), &bounds);
+  if (live_bytes < needed_bytes) {
+    uint64_t least = sizing_least_bytes(heap, needed_bytes);
+    size = sizing_larger(size, sizing_smaller(least, bounds.max_bytes));
+  }
   os_atomic_store(&s->live_bytes, (uintptr_t)live_bytes);
   os_atomic_store(&s->room_bytes, (uintptr_t)sizing_without(size, live_bytes));
   os_atomic_store(&heap->limit_bytes, (uintptr_t)size);

@@ -3,8 +3,9 @@
  *
  * After each collection a policy sets the size from what the heap *needs*: the blocks that the plan may
  * come to hold at its worst moment (under semispace, from-space and to-space together) plus the metadata
- * held now. This is what `live` means in all that follows, what sizes are compared with, and what memory
- * costs; so one formula serves every plan. What is left of the size is room for allocation.
+ * held now, without the gaps between old objects that will be filled. This is what `live` means in all that
+ * follows, what sizes are compared with, and what memory costs; so one formula serves every plan. What is left
+ * of the size is room for allocation.
  *
  *   fixed         the maximum, from the start
  *   proportional  live * (1 + room share)
@@ -43,6 +44,8 @@ typedef enum sizing_policy {
 typedef struct sizing_rate {
   double bytes, seconds;
 } sizing_rate;
+
+double sizing_smooth(double before, double sample);
 
 void sizing_rate_add(sizing_rate *rate, double bytes, double seconds);
 /* 0: not known. */
@@ -167,6 +170,9 @@ tsr_status sizing_open(tsr_heap *heap, tsr_error *error);
    the allowance is more than its size. */
 bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
                  memory_allowance allowance);
+/* Lets the heap pass the size that was chosen for it until it is collected in steps, so that so many blocks fit: by as
+   much again as it was given room, at most. False: that would not do. World stopped. */
+bool heap_stretch(tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 /* Whether that many fit into a heap of the size that it has now. */
 bool heap_fits_now(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
 /* Whether that many would fit into a heap grown to its maximum. */
@@ -181,6 +187,9 @@ size_t heap_growth_blocks(const tsr_heap *heap, size_t default_blocks);
 /* The budget of the mark queues in a heap of this size: a share that keeps all metadata together below a
    twentieth of the heap. What overflows costs time, never correctness [design: queue-overflow]. */
 size_t heap_queue_bytes(size_t heap_bytes);
+
+/* What of the heap's blocks lies free between old objects, and will be used again. */
+uint64_t heap_gap_bytes(const tsr_heap *heap);
 
 /* What mutators were given since the last collection. In a pause, before the heap is resized. */
 uint64_t heap_allocated_since(const tsr_heap *heap);

@@ -137,7 +137,7 @@ void report_collection(tsr_heap *heap, const tsr_collection *collection) {
     report->major_collections++;
   }
   report->cycles += collection->remark;
-  if (collection->minor == 0 || collection->remark != 0) {
+  if (collection->minor == 0 || collection->swept != 0) {
     report->live_bytes_after_last = collection->live_bytes;
   }
   os_mutex_unlock(&report->lock);
@@ -162,7 +162,8 @@ void report_pause(tsr_heap *heap, const tsr_collection *collection) {
 void report_step(tsr_heap *heap, const tsr_collection *step) {
   os_mutex_lock(&heap->report->lock);
   heap->report->increments++;
-  report_add_pause(heap, step, "Mark");
+  if (step->swept != 0) heap->report->live_bytes_after_last = step->live_bytes;
+  report_add_pause(heap, step, step->swept != 0 ? "Sweep" : "Mark");
   os_mutex_unlock(&heap->report->lock);
 }
 
@@ -195,7 +196,8 @@ void report_fill(tsr_heap *heap, tsr_stats *stats) {
                        .cycles = report->cycles,
                        .increments = report->increments,
                        .barrier_slow = os_atomic_load(&heap->barrier_slow),
-                       .barrier_slots = os_atomic_load(&heap->barrier_slots)};
+                       .barrier_slots = os_atomic_load(&heap->barrier_slots),
+                       .lazy_sweeps = os_atomic_load(&heap->lazy_sweeps)};
   os_mutex_unlock(&report->lock);
 }
 
@@ -220,10 +222,10 @@ static void report_write(FILE *file, const tsr_stats *stats) {
           ",\"live_bytes_after_last\":%" PRIu64 ",\"heap_max_bytes\":%" PRIu64
           ",\"external_bytes\":%" PRIu64 ",\"workers\":%" PRIu32 ",\"cycles\":%" PRIu64
           ",\"increments\":%" PRIu64 ",\"barrier_slow\":%" PRIu64 ",\"barrier_slots\":%" PRIu64
-          "}\n",
+          ",\"lazy_sweeps\":%" PRIu64 "}\n",
           stats->bytes_allocated, stats->peak_committed_bytes, stats->live_bytes_after_last,
           stats->heap_max_bytes, stats->external_bytes, stats->workers, stats->cycles,
-          stats->increments, stats->barrier_slow, stats->barrier_slots);
+          stats->increments, stats->barrier_slow, stats->barrier_slots, stats->lazy_sweeps);
 }
 
 static void report_statistics_lost(const char *name) {

@@ -183,7 +183,8 @@ bool arena_open(arena *a, tsr_heap *heap, enum arena_id id) {
                .id = id,
                .immortal = id == ARENA_IMMORTAL || id == ARENA_SEALABLE_IMMORTAL,
                .sealable = id == ARENA_SEALABLE || id == ARENA_SEALABLE_IMMORTAL,
-               .first = BLOCK_NONE};
+               .first = BLOCK_NONE,
+               .unswept = BLOCK_NONE};
   for (unsigned k = 0; k < ARENA_RUN_CLASSES; k++)
     a->runs[k] = BLOCK_NONE;
   return os_mutex_create(&a->lock);
@@ -198,16 +199,162 @@ static enum block_space arena_space(const arena *a) {
   return a->sealable ? BLOCK_SEALED : BLOCK_ARENA;
 }
 
-static void arena_link(arena *a, uint32_t index) {
-  block_map_at(&a->heap->blocks, index)->next = a->first;
+static void arena_count_free(arena *a, uint32_t granules) {
+  os_atomic_add_full(&a->free_granules, granules);
+}
+
+static void arena_count_taken(arena *a, uint32_t granules) {
+  os_atomic_add_full(&a->free_granules, (uintptr_t)0 - granules);
+}
+
+static void arena_list(arena *a, uint32_t index) {
+  block *b = block_map_at(&a->heap->blocks, index);
+  b->next = a->first;
+  b->sweep = a->sweep;
   a->first = index;
+}
+
+static void arena_link(arena *a, uint32_t index) {
+  arena_list(a, index);
   os_atomic_store(&a->count, arena_blocks(a) + 1);
 }
+
+/* ---- sweeping ------------------------------------------------------------------------------------------ */
+
+/* The new bits of a block, from the old pair of each word. Whether anything died. */
+static bool sweep_words(const arena *a, block_bits bits) {
+  uint64_t died = 0;
+  for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
+    uint64_t starts = bits.starts[i], marks = bits.marks[i];
+    if (a->immortal) {
+      bits.marks[i] = marks & ~starts;
+    } else {
+      bits.starts[i] = starts & marks;
+      bits.marks[i] = starts ^ marks;
+      died |= starts & ~marks;
+    }
+  }
+  return died != 0;
+}
+
+/* One bit for each free run, where several that lie side by side had one each. The granules that are free come out, and
+   the length of the longest run. */
+static uint32_t sweep_join_runs(const arena *a, uint32_t index, block_bits bits,
+                                uint32_t *longest) {
+  /* A gap at the block's beginning belongs to no object. */
+  if (bits_next(bits, 0) != 0) object_bit_set(bits.marks, 0);
+  uint32_t free_granules = 0;
+  free_run run;
+  *longest = 0;
+  for (uint32_t from = 0; bits_next_run(bits, from, &run); from = run.end) {
+    while (run.end < BLOCK_GRANULES && !bits_is_start(bits, run.end)) {
+      object_bit_clear(bits.marks, run.end);
+      run.end = bits_next(bits, run.end + 1);
+    }
+    free_granules += run_length(run);
+    uint32_t usable = run_length(run_usable(a, run));
+    if (usable > *longest) *longest = usable;
+    os_memory_forbid(address_of(a, index, run.first), address_of(a, index, run.end));
+    if (a->sealable) seal_forget(a->heap, index, run.first, run.end);
+  }
+  return free_granules;
+}
+
+static bool block_is_unswept(const arena *a, uint32_t index) {
+  return block_map_at(&a->heap->blocks, index)->sweep != a->sweep;
+}
+
+/* Under the lock. */
+static void sweep_block(arena *a, uint32_t index) {
+  block_bits bits = bits_of(a, index);
+  block *b = block_map_at(&a->heap->blocks, index);
+  if (sweep_words(a, bits)) b->flags &= (uint8_t)~BLOCK_CLEAN;
+  b->sweep = a->sweep;
+  b->longest_run = 0; /* it was filed before, in lists that are no more */
+  uint32_t longest;
+  uint32_t free_granules = sweep_join_runs(a, index, bits, &longest);
+  a->live_granules += BLOCK_GRANULES - free_granules;
+  arena_count_free(a, free_granules);
+  runs_file(a, index, longest);
+}
+
+/* The next block, which goes back to where it was, or to the map. Under the lock. */
+static bool arena_sweep_one(arena *a) {
+  tsr_heap *heap = a->heap;
+  uint32_t index = a->unswept;
+  if (index == BLOCK_NONE) return false;
+  a->unswept = block_map_at(&heap->blocks, index)->next;
+  if (block_is_unswept(a, index)) sweep_block(a, index);
+  if (block_map_at(&heap->blocks, index)->longest_run < BLOCK_GRANULES) {
+    arena_list(a, index);
+    return true;
+  }
+  runs_unfile(a, index);
+  arena_count_taken(a, BLOCK_GRANULES);
+  os_mutex_lock(&heap->admission);
+  os_atomic_store(&a->count, arena_blocks(a) - 1);
+  block_map_release(&heap->blocks, index, 1);
+  os_mutex_unlock(&heap->admission);
+  return true;
+}
+
+/* In an immortal arena nothing dies but the ends of objects that were shrunk. They are freed while the world is stopped:
+   they are known by their first words, and those of the objects beside them are the program's to change. */
+static void arena_free_shrunk(const arena *a) {
+  for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(&a->heap->blocks, i)->next) {
+    block *b = block_map_at(&a->heap->blocks, i);
+    if ((b->flags & BLOCK_SHRUNK) == 0) continue;
+    b->flags &= (uint8_t)~BLOCK_SHRUNK;
+    block_bits bits = bits_of(a, i);
+    for (uint32_t at = bits_next(bits, 0); at < BLOCK_GRANULES; at = bits_next(bits, at + 1)) {
+      if (!object_bit_get(bits.starts, at)) continue;
+      if (header_load((tsr_ref)address_of(a, i, at)) != 0) continue;
+      object_bit_clear(bits.starts, at);
+      object_bit_set(bits.marks, at);
+    }
+  }
+}
+
+void arena_begin_sweep(arena *a) {
+  TSR_CHECK(a->unswept == BLOCK_NONE, "a sweep has ended before the next one begins");
+  if (a->immortal) arena_free_shrunk(a);
+  a->unswept = a->first;
+  a->first = BLOCK_NONE;
+  a->sweep ^= 1;
+  a->live_granules = 0;
+  os_atomic_store(&a->free_granules, 0);
+  for (unsigned k = 0; k < ARENA_RUN_CLASSES; k++)
+    a->runs[k] = BLOCK_NONE;
+}
+
+bool arena_sweep_next(arena *a) {
+  os_mutex_lock(&a->lock);
+  bool swept = arena_sweep_one(a);
+  os_mutex_unlock(&a->lock);
+  return swept;
+}
+
+void arena_sweep_block(arena *a, uint32_t index) {
+  os_mutex_lock(&a->lock);
+  if (block_is_unswept(a, index)) sweep_block(a, index);
+  os_mutex_unlock(&a->lock);
+}
+
+void arena_clear_marks(arena *a) {
+  for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(&a->heap->blocks, i)->next) {
+    block_bits bits = bits_of(a, i);
+    for (uint32_t k = 0; k < BLOCK_BIT_WORDS; k++)
+      bits.marks[k] &= ~bits.starts[k];
+  }
+}
+
+/* ---- taking blocks --------------------------------------------------------------------------------------- */
 
 static void arena_adopt(arena *a, uint32_t index) {
   block_map_at(&a->heap->blocks, index)->arena = (uint8_t)a->id;
   arena_link(a, index);
   object_bit_set(bits_of(a, index).marks, 0);
+  arena_count_free(a, BLOCK_GRANULES);
   runs_file(a, index, BLOCK_GRANULES);
 }
 
@@ -233,16 +380,27 @@ static uint32_t arena_grow(arena *a, memory_allowance allowance, bool for_copies
   return index;
 }
 
+/* Whether the heap is full but for gaps between objects, and for the young, of which as many as fill the nursery may be left by
+   a collection. */
+static bool arena_fills_gaps(const arena *a, bool for_copies) {
+  return !for_copies || !heap_fits_now(a->heap, 2 * nursery_blocks(a->heap), 1);
+}
+
 /* A block with a free run that is long enough: one with a run worth while, one with any, a new one, and
-   only where there is none to be had, whatever a search without bound finds. Under the lock. */
+   only where there is none to be had, and no collection will help, whatever the rest of a sweep and a search
+   without bound find. Under the lock. */
 static uint32_t arena_find(arena *a, uint32_t granules, memory_allowance allowance,
                            bool for_copies) {
   uint32_t index =
       runs_find(a, granules < RUN_WORTHWHILE ? RUN_WORTHWHILE : granules, SEARCH_BOUND);
-  if (index == BLOCK_NONE && granules < RUN_WORTHWHILE && !for_copies) {
+  if (index == BLOCK_NONE && granules < RUN_WORTHWHILE && arena_fills_gaps(a, for_copies)) {
     index = runs_find(a, granules, SEARCH_BOUND);
   }
   if (index == BLOCK_NONE) index = arena_grow(a, allowance, for_copies);
+  while (index == BLOCK_NONE && allowance != MEMORY_WITHIN_SIZE && arena_sweep_one(a)) {
+    index = runs_find(a, granules, SEARCH_BOUND);
+    if (index == BLOCK_NONE) index = arena_grow(a, allowance, for_copies);
+  }
   if (index == BLOCK_NONE) index = runs_find(a, granules, UINT32_MAX);
   if (index != BLOCK_NONE && !for_copies) heap_note_born(a->heap, index);
   return index;
@@ -267,6 +425,7 @@ static free_run arena_carve(arena *a, uint32_t index, uint32_t least, uint32_t p
   if (usable.first == run.first) object_bit_change_shared(bits.marks, run.first, false);
   if (usable.end < run.end) object_bit_change_shared(bits.marks, usable.end, true);
   object_bit_change_shared(bits.starts, usable.first, true);
+  arena_count_taken(a, run_length(usable));
   runs_file(a, index, longest_run(a, index));
   return usable;
 }
@@ -303,10 +462,13 @@ static bool arena_take_run(arena *a, size_t least, size_t preferred, memory_allo
   return index != BLOCK_NONE;
 }
 
-uint32_t arena_borrow(arena *a, size_t least) {
+uint32_t arena_borrow(arena *a, size_t least, bool *gaps) {
   os_mutex_lock(&a->lock);
   uint32_t index = arena_find(a, granules_for(least), MEMORY_WITHIN_LIMIT, true);
-  if (index != BLOCK_NONE) runs_unfile(a, index);
+  if (index != BLOCK_NONE) {
+    *gaps = block_map_at(&a->heap->blocks, index)->longest_run < RUN_WORTHWHILE;
+    runs_unfile(a, index);
+  }
   os_mutex_unlock(&a->lock);
   return index;
 }
@@ -322,6 +484,7 @@ bool arena_borrow_run(arena *a, uint32_t index, uintptr_t from, size_t least, bo
     at = run.end;
     if (run_length(run) < granules) continue;
     object_bit_change_shared(bits.marks, run.first, false);
+    arena_count_taken(a, run_length(run));
     *taken = (bump_buffer){address_of(a, index, run.first), address_of(a, index, run.end)};
     os_memory_allow(taken->start, taken->end);
     return true;
@@ -333,6 +496,7 @@ void arena_return_run(arena *a, bump_buffer rest) {
   if (rest.start == rest.end) return;
   uint32_t index = block_map_index(&a->heap->blocks, rest.start);
   object_bit_change_shared(bits_of(a, index).marks, granule_of(rest.start), true);
+  arena_count_free(a, (uint32_t)((rest.end - rest.start) / TSR_GRANULE));
   os_memory_forbid(rest.start, rest.end);
 }
 
@@ -389,6 +553,7 @@ static void arena_free(arena *a, uintptr_t start, uintptr_t end) {
     for (uint32_t at = bits_next(bits, first); at < behind; at = bits_next(bits, at + 1))
       object_bit_change_shared(bits.starts, at, false);
     object_bit_change_shared(bits.marks, first, true);
+    arena_count_free(a, behind - first);
     if (behind < BLOCK_GRANULES && !bits_is_start(bits, behind)) {
       object_bit_change_shared(bits.marks, behind, false);
     }
@@ -434,7 +599,7 @@ void arena_shrink(arena *a, uintptr_t tail) {
   block_map *map = &a->heap->blocks;
   os_mutex_lock(&a->lock);
   object_bit_set(a->heap->bits.starts, object_bit_index(&a->heap->bits, tail));
-  block_map_at(map, block_map_index(map, tail))->flags |= BLOCK_SHRUNK;
+  if (a->immortal) block_map_at(map, block_map_index(map, tail))->flags |= BLOCK_SHRUNK;
   os_mutex_unlock(&a->lock);
 }
 
@@ -490,6 +655,7 @@ void arena_begin_trace(arena *a, bool with_starts) {
 void arena_begin_relist(arena *a) {
   a->first = BLOCK_NONE;
   os_atomic_store(&a->count, 0);
+  os_atomic_store(&a->free_granules, 0);
   for (unsigned k = 0; k < ARENA_RUN_CLASSES; k++)
     a->runs[k] = BLOCK_NONE;
 }
@@ -512,7 +678,37 @@ void arena_relist(arena *a, uint32_t index, bool used) {
   runs_file(a, index, longest_run(a, index));
 }
 
-/* ---- blocks of others --------------------------------------------------------------------------------- */
+/* ---- blocks of others, and for others ------------------------------------------------------------------ */
+
+void arena_give_up(arena *a, uint32_t *link) {
+  uint32_t index = *link;
+  block *b = block_map_at(&a->heap->blocks, index);
+  block_bits bits = bits_of(a, index);
+  uintptr_t start = address_of(a, index, 0);
+  *link = b->next;
+  os_atomic_store(&a->count, arena_blocks(a) - 1);
+  runs_unfile(a, index);
+  os_memory_allow(start, start + BLOCK_BYTES);
+  free_run run;
+  for (uint32_t from = 0; bits_next_run(bits, from, &run); from = run.end) {
+    memset((void *)address_of(a, index, run.first), 0, (size_t)run_length(run) * TSR_GRANULE);
+    arena_count_taken(a, run_length(run));
+  }
+}
+
+void arena_take_back(arena *a, uint32_t index) {
+  block_map *map = &a->heap->blocks;
+  block_bits bits = bits_of(a, index);
+  for (uint32_t at = bits_next(bits, 0); at < BLOCK_GRANULES; at = bits_next(bits, at + 1)) {
+    tsr_ref object = (tsr_ref)address_of(a, index, at);
+    if (!object_bit_get(bits.starts, at) || !header_stays(header_load(object))) continue;
+    header_store(object, header_with_forward_bits(header_load(object), (enum gc_byte)0));
+    object_bit_set(bits.marks, at);
+  }
+  block_map_at(map, index)->rescan = 0;
+  block_map_spaces(map)[index] = (unsigned char)arena_space(a);
+  arena_link(a, index);
+}
 
 void arena_take_over(arena *a, uint32_t index) {
   block_map *map = &a->heap->blocks;
@@ -535,94 +731,6 @@ void arena_take_over_all(arena *a, arena *from) {
     arena_take_over(a, index);
     index = next;
   }
-}
-
-/* ---- sweeping ------------------------------------------------------------------------------------------ */
-
-/* The new bits of a block, from the old pair of each word. Whether anything died. */
-static bool sweep_words(const arena *a, block_bits bits) {
-  uint64_t died = 0;
-  for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
-    uint64_t starts = bits.starts[i], marks = bits.marks[i];
-    if (a->immortal) {
-      bits.marks[i] = marks & ~starts;
-    } else {
-      bits.starts[i] = starts & marks;
-      bits.marks[i] = starts ^ marks;
-      died |= starts & ~marks;
-    }
-  }
-  return died != 0;
-}
-
-void arena_clear_marks(arena *a) {
-  for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(&a->heap->blocks, i)->next) {
-    block_bits bits = bits_of(a, i);
-    for (uint32_t k = 0; k < BLOCK_BIT_WORDS; k++)
-      bits.marks[k] &= ~bits.starts[k];
-  }
-}
-
-/* In an immortal arena nothing dies but the ends of objects that were shrunk. */
-static void sweep_shrunk(const arena *a, uint32_t index, block_bits bits) {
-  for (uint32_t at = bits_next(bits, 0); at < BLOCK_GRANULES; at = bits_next(bits, at + 1)) {
-    if (!object_bit_get(bits.starts, at)) continue;
-    if (header_load((tsr_ref)address_of(a, index, at)) != 0) continue;
-    object_bit_clear(bits.starts, at);
-    object_bit_set(bits.marks, at);
-  }
-}
-
-/* One bit for each free run, where several that lie side by side had one each; the granules that are free. */
-static uint32_t sweep_join_runs(const arena *a, uint32_t index, block_bits bits) {
-  /* A gap at the block's beginning belongs to no object. */
-  if (bits_next(bits, 0) != 0) object_bit_set(bits.marks, 0);
-  uint32_t free_granules = 0;
-  free_run run, next;
-  for (uint32_t from = 0; bits_next_run(bits, from, &run); from = run.end) {
-    while (bits_next_run(bits, run.end, &next) && next.first == run.end) {
-      object_bit_clear(bits.marks, next.first);
-      run.end = next.end;
-    }
-    free_granules += run_length(run);
-    os_memory_forbid(address_of(a, index, run.first), address_of(a, index, run.end));
-    if (a->sealable) seal_forget(a->heap, index, run.first, run.end);
-  }
-  return free_granules;
-}
-
-/* Sweeps a block; returns the granules that are free. */
-static uint32_t sweep_block(arena *a, uint32_t index) {
-  block_bits bits = bits_of(a, index);
-  block *b = block_map_at(&a->heap->blocks, index);
-  if (sweep_words(a, bits)) b->flags &= (uint8_t)~BLOCK_CLEAN;
-  if (a->immortal && (b->flags & BLOCK_SHRUNK) != 0) sweep_shrunk(a, index, bits);
-  b->flags &= (uint8_t)~BLOCK_SHRUNK;
-  b->rescan = 0;
-  uint32_t free_granules = sweep_join_runs(a, index, bits);
-  runs_file(a, index, free_granules == 0 ? 0 : longest_run(a, index));
-  return free_granules;
-}
-
-size_t arena_sweep(arena *a) {
-  block_map *map = &a->heap->blocks;
-  size_t live_granules = 0;
-  uint32_t *link = &a->first;
-  while (*link != BLOCK_NONE) {
-    uint32_t index = *link;
-    block *b = block_map_at(map, index);
-    uint32_t free_granules = sweep_block(a, index);
-    if (free_granules < BLOCK_GRANULES) {
-      live_granules += BLOCK_GRANULES - free_granules;
-      link = &b->next;
-      continue;
-    }
-    runs_unfile(a, index);
-    *link = b->next;
-    os_atomic_store(&a->count, arena_blocks(a) - 1);
-    block_map_release(map, index, 1);
-  }
-  return live_granules * TSR_GRANULE;
 }
 
 /* ---- walking -------------------------------------------------------------------------------------------- */
@@ -672,6 +780,12 @@ tsr_ref arena_object_of(arena *a, uintptr_t address) {
   uint32_t index = block_map_index(&heap->blocks, address);
   tsr_ref object = NULL;
   os_mutex_lock(&a->lock);
+  if (block_map_space(&heap->blocks, index) != arena_space(a) ||
+      block_map_at(&heap->blocks, index)->arena != a->id) {
+    os_mutex_unlock(&a->lock); /* another mutator has swept it meanwhile */
+    return NULL;
+  }
+  if (block_is_unswept(a, index)) sweep_block(a, index);
   /* The last bit is that of the object, of the buffer that it was bumped from, or of a free run. */
   block_bits bits = bits_of(a, index);
   uint32_t first = bits_last(bits, granule_of(address));
@@ -743,7 +857,8 @@ const char *arena_name(enum arena_id id) {
                                       [ARENA_IMMORTAL] = "immortal arena",
                                       [ARENA_SEALABLE] = "sealable arena",
                                       [ARENA_SEALABLE_IMMORTAL] = "sealable immortal arena",
-                                      [ARENA_FROZEN] = "frozen arena"};
+                                      [ARENA_FROZEN] = "frozen arena",
+                                      [ARENA_PROMOTED] = "promoted arena"};
   return names[id];
 }
 
@@ -763,11 +878,12 @@ static const char *block_fault(const arena *a, uint32_t index) {
   if (block_map_spaces(&a->heap->blocks)[index] != arena_space(a) || b->arena != a->id) {
     return "a block in an arena's list is the arena's";
   }
-  if (b->longest_run != longest_run(a, index)) {
+  bool is_unswept = block_is_unswept(a, index);
+  if (!is_unswept && b->longest_run != longest_run(a, index)) {
     return "an arena's block is filed under its longest free run";
   }
   block_bits bits = bits_of(a, index);
-  if (heap_is_marking(a->heap)) return NULL;
+  if (is_unswept || heap_is_marking(a->heap)) return NULL;
   for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
     if ((bits.starts[i] & bits.marks[i]) != 0) {
       return "no object of an arena is marked outside a trace";
@@ -776,13 +892,20 @@ static const char *block_fault(const arena *a, uint32_t index) {
   return NULL;
 }
 
-const char *arena_fault(const arena *a, uint32_t *at_block) {
-  size_t count = 0;
-  for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(&a->heap->blocks, i)->next) {
+static const char *list_fault(const arena *a, uint32_t first, size_t *count, uint32_t *at_block) {
+  for (uint32_t i = first; i != BLOCK_NONE; i = block_map_at(&a->heap->blocks, i)->next) {
     *at_block = i;
     const char *fault = block_fault(a, i);
     if (fault != NULL) return fault;
-    count++;
+    ++*count;
   }
+  return NULL;
+}
+
+const char *arena_fault(const arena *a, uint32_t *at_block) {
+  size_t count = 0;
+  const char *fault = list_fault(a, a->first, &count, at_block);
+  if (fault == NULL) fault = list_fault(a, a->unswept, &count, at_block);
+  if (fault != NULL) return fault;
   return count == arena_blocks(a) ? NULL : "an arena counts its blocks";
 }

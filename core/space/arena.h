@@ -9,10 +9,16 @@
  * Blocks are filed by the class (the logarithm) of their longest free run, so a search looks at the
  * heads of a few lists and at a bounded number of blocks.
  *
- * There are six, all the same but for three properties. The *movable* one is for plans that compact. An
+ * A sweep may be put off. Blocks that it has not come to yet are in a list of their own, are filed nowhere and hand out
+ * nothing. Mutators go on with it, a few blocks at a time, and whoever wants to know which objects of a block there are
+ * sweeps it first. It ends before another trace marks anything [design: lazy-sweep].
+ *
+ * There are seven, all the same but for three properties. The *movable* one is for plans that compact. An
  * *immortal* arena's sweep clears the marks and frees nothing, and its objects are roots. A *sealable* arena's
- * objects have whole pages for themselves, so that each can be sealed (core/space/seal.h). And nobody takes buffers
- * from the *frozen* one, whose blocks come from where default placement bumps (core/space/freeze.c).
+ * objects have whole pages for themselves, so that each can be sealed (core/space/seal.h). Nobody takes buffers
+ * from the *frozen* one, whose blocks come from where default placement bumps (core/space/freeze.c). And what was young
+ * is *promoted* into the last, under a plan with two generations, to stay there until its block is found to be sparse
+ * (core/space/evacuate.c).
  */
 #ifndef CORE_SPACE_ARENA_H
 #define CORE_SPACE_ARENA_H
@@ -26,11 +32,9 @@ enum arena_id {
   ARENA_SEALABLE,
   ARENA_SEALABLE_IMMORTAL,
   ARENA_FROZEN,
+  ARENA_PROMOTED,
   ARENAS
 };
-
-/* Where what was young is promoted to, under a plan with two generations. */
-#define ARENA_PROMOTED    ARENA_NON_MOVING
 
 #define ARENA_RUN_CLASSES 13
 
@@ -41,6 +45,11 @@ typedef struct arena {
   bool has_starts;         /* movable: arena_begin_trace(); by the collecting thread */
   os_mutex lock;           /* guards what follows, and the bits of its blocks outside a pause */
   uint32_t first;          /* list of its blocks, newest first */
+  uint32_t unswept;        /* and of those that have still to be swept */
+  uint8_t sweep;           /* the last one, 0 or 1 */
+  size_t live_granules;    /* that it has found, gaps between objects included */
+  os_atomic_word
+      free_granules; /* of free runs in blocks that were swept; any thread, by addition */
   uint32_t runs
       [ARENA_RUN_CLASSES]; /* class k: blocks whose longest run has 2^k granules, and less than twice that */
   os_atomic_word
@@ -57,10 +66,11 @@ void arena_close(arena *a);
 bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
                 bump_buffer *taken);
 /* Takes a block with a free run of `least` bytes for copies of survivors, in a pause: it is the caller's until
-   arena_return(). BLOCK_NONE: no memory. */
-uint32_t arena_borrow(arena *a, size_t least);
-/* Takes the first free run at or behind `from` of such a block that is worth while and has `least` bytes, whole and not
-   zeroed; where there is none and `any`, a shorter one than is worth while. False: there is none. */
+   arena_return(). While the heap has room that is one with runs worth while, or a new one; else any, whose
+   `gaps` are to be filled. BLOCK_NONE: no memory. */
+uint32_t arena_borrow(arena *a, size_t least, bool *gaps);
+/* Takes the first free run at or behind `from` of such a block that is worth while, or any, and has `least` bytes, whole and
+   not zeroed. False: there is none. */
 bool arena_borrow_run(arena *a, uint32_t index, uintptr_t from, size_t least, bool any,
                       bump_buffer *taken);
 /* Gives the rest of such a run back; and the block. */
@@ -119,12 +129,25 @@ void arena_take_over_all(arena *a, arena *from);
 /* Nothing in it counts as reached any more. */
 void arena_clear_marks(arena *a);
 
-/* Frees what was not reached; returns the bytes of what was, gaps between objects included. */
-size_t arena_sweep(arena *a);
+/* A sweep frees what was not reached. To begin one is a matter of a few words. World stopped. */
+void arena_begin_sweep(arena *a);
+/* Sweeps one block. False: there is none. Any thread. */
+bool arena_sweep_next(arena *a);
+/* The same with a certain block, if it has still to be swept. */
+void arena_sweep_block(arena *a, uint32_t index);
+/* Bytes of what was reached, gaps between objects included, once a sweep has ended. */
+static inline size_t arena_live_bytes(const arena *a) {
+  return a->live_granules * TSR_GRANULE;
+}
 
 /* Calls back for every object, with its size or without. */
 void arena_enumerate(const arena *a, tsr_object_callback callback, void *context);
 void arena_each_object(const arena *a, void (*visit)(void *context, tsr_ref object), void *context);
+
+/* Gives up the block that a link of its list leads to, all swept. Its gaps are zero from then on. And takes it back before the
+   next sweep: those of its objects that stay have been reached. */
+void arena_give_up(arena *a, uint32_t *link);
+void arena_take_back(arena *a, uint32_t index);
 
 /* The object that an address leads into, where every object has its start bit. In a collection, any worker. */
 tsr_ref arena_object_at(const arena *a, uintptr_t address);
@@ -151,6 +174,13 @@ const char *arena_name(enum arena_id id);
 
 /* Bytes of one of its blocks that are not free runs, buffers among them. World stopped. */
 size_t arena_used_bytes(const arena *a, uint32_t index);
+
+/* Bytes of its free runs, but for blocks that have still to be swept: about, for a run may grow by the gap in front of an
+   aligned object. Any thread. */
+static inline size_t arena_free_bytes(const arena *a) {
+  intptr_t granules = (intptr_t)os_atomic_load(&a->free_granules);
+  return granules > 0 ? (size_t)granules * TSR_GRANULE : 0;
+}
 
 static inline size_t arena_blocks(const arena *a) {
   return os_atomic_load(&a->count);

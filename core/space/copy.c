@@ -8,7 +8,7 @@
 #include "core/object/identity.h"
 #include "core/object/walk.h"
 #include "core/os/watch.h"
-#include "core/space/arena.h"
+#include "core/space/spaces.h"
 
 /* A rest of a destination block smaller than this is given up. */
 #define TARGET_LEAST_REST 512
@@ -29,8 +29,18 @@ void copy_space_prepare(copy_space *space) {
   space->from_space = space->to.space;
   space->from_first = space->to.first;
   bump_blocks_reset(&space->to, to_space);
-  space->exhausted = 0;
+  space->exhausted = space->old_stays = 0;
   os_atomic_store(&space->hash_bytes, 0);
+}
+
+void copy_space_add_source(copy_space *space, uint32_t index) {
+  block_map *map = &space->to.heap->blocks;
+  block *b = block_map_at(map, index);
+  b->top_bytes = BLOCK_BYTES;
+  b->kept = b->rescan = 0;
+  b->next = space->from_first;
+  space->from_first = index;
+  block_map_spaces(map)[index] = (unsigned char)space->from_space;
 }
 
 void copy_space_pin(copy_space *space, uintptr_t address) {
@@ -66,20 +76,21 @@ static bool copy_target_renew_promoting(const copy_buffer *targets, copy_target 
   arena *a = targets->arena;
   bump_buffer taken;
   if (target->block != BLOCK_NONE &&
-      arena_borrow_run(a, target->block, target->end, least, false, &taken)) {
+      arena_borrow_run(a, target->block, target->end, least, target->gaps, &taken)) {
     arena_return_run(a, (bump_buffer){target->cursor, target->end});
     target->cursor = taken.start;
     target->end = taken.end;
     return true;
   }
-  uint32_t index = arena_borrow(a, least);
+  bool gaps;
+  uint32_t index = arena_borrow(a, least, &gaps);
   if (index == BLOCK_NONE) return false;
   copy_target_retire(targets, target);
   uintptr_t start = block_map_start(&targets->space->to.heap->blocks, index);
   bool found = arena_borrow_run(a, index, start, least, true, &taken);
   TSR_CHECK(found, "a block that is borrowed has a run of that length");
   (void)found;
-  *target = (copy_target){.block = index, .cursor = taken.start, .end = taken.end};
+  *target = (copy_target){.block = index, .gaps = gaps, .cursor = taken.start, .end = taken.end};
   return true;
 }
 
@@ -142,15 +153,38 @@ static uintptr_t copy_find(copy_buffer *targets, tsr_ref object, uint64_t header
   return target != 0 ? target : copy_find_room(targets, l, *bytes + grown);
 }
 
+/* Whether a block of from-space is one that the promoted arena has given up. */
+static bool copy_block_is_old(const block *b) {
+  return b->arena == ARENA_PROMOTED;
+}
+
+static bool copy_is_old(const copy_space *space, tsr_ref object) {
+  const block_map *map = &space->to.heap->blocks;
+  return copy_block_is_old(block_map_at(map, block_map_index(map, (uintptr_t)object)));
+}
+
+/* Where an object goes that finds no room; NULL: it stays. What is old does not become young; and more of it than what finds
+   room at once stays from then on, for each search would be a long one. */
+static copy_buffer *copy_otherwise(const copy_buffer *targets, tsr_ref object) {
+  if (!copy_is_old(targets->space, object)) return targets->otherwise;
+  os_atomic8_set(&targets->space->old_stays);
+  return NULL;
+}
+
+/* Whether an object stays without a search. */
+static bool copy_stays(const copy_space *space, tsr_ref object) {
+  return os_atomic8_is_set(&space->old_stays) && copy_is_old(space, object);
+}
+
 tsr_ref copy_evacuate_any(copy_buffer *targets, tsr_ref object, uint64_t header, bool shared) {
   const tsr_heap *heap = targets->space->to.heap;
   size_t grown = header_is_hashed(header) ? heap->hash_word_bytes : 0;
   size_t bytes;
-  uintptr_t target = copy_find(targets, object, header, grown, &bytes);
-  if (target == 0 && targets->otherwise != NULL) {
-    return copy_evacuate_any(targets->otherwise, object, header, shared);
-  }
+  bool stays = copy_stays(targets->space, object);
+  uintptr_t target = stays ? 0 : copy_find(targets, object, header, grown, &bytes);
   if (target == 0) {
+    copy_buffer *otherwise = copy_otherwise(targets, object);
+    if (otherwise != NULL) return copy_evacuate_any(otherwise, object, header, shared);
     copy_keep(targets->space, object, header);
     return object;
   }
@@ -213,12 +247,16 @@ static size_t copy_block_rewrite(copy_space *space, uint32_t index) {
   return kept_bytes;
 }
 
-/* Returns the bytes of what stays there. */
+/* Returns the bytes of what stays there and is young. */
 static size_t copy_space_release_block(copy_space *space, uint32_t index) {
   block_map *map = &space->to.heap->blocks;
   block *b = block_map_at(map, index);
   if (b->kept == 0) {
     block_map_release(map, index, 1);
+    return 0;
+  }
+  if (copy_block_is_old(b)) {
+    arena_take_back(&space->to.heap->spaces->arenas[ARENA_PROMOTED], index);
     return 0;
   }
   size_t kept_bytes = copy_block_rewrite(space, index);

@@ -29,11 +29,13 @@ typedef struct copy_space {
       hash_bytes; /* by which hashed objects will grow when they are copied; any thread, by atomic
                                   addition; set anew in a pause */
   uint8_t exhausted; /* this collection found no destination once; set by any worker */
+  uint8_t old_stays; /* nor one for an object of the promoted arena: set likewise */
 } copy_space;
 
 /* Where one collecting thread copies to: a block, filled from the bottom. */
 typedef struct copy_target {
   uint32_t block; /* BLOCK_NONE: none yet */
+  bool gaps;      /* in an arena: its runs are short, and all to be filled */
   uintptr_t cursor, end;
 } copy_target;
 
@@ -73,6 +75,8 @@ void copy_space_close(copy_space *space);
 /* Phases of a collection, world stopped. Each thread's destinations are retired before the space is
    released; release returns the bytes of what was kept. */
 void copy_space_prepare(copy_space *space);
+/* A block that an arena has given up is a from-block of this collection. What is kept in place goes back to the arena. */
+void copy_space_add_source(copy_space *space, uint32_t index);
 /* Keeps the whole from-block of an address in place. Before the trace has reached anything. */
 void copy_space_pin(copy_space *space, uintptr_t address);
 void copy_retire(copy_buffer *targets);

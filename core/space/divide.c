@@ -15,8 +15,9 @@ static const char *divide_name(const tsr_heap *heap, uint32_t index) {
   case BLOCK_COPY_B:
   case BLOCK_PINNED:
     return "copy space";
-  case BLOCK_LARGE:
+  case BLOCK_LARGE_YOUNG:
   case BLOCK_LARGE_REST:
+  case BLOCK_LARGE:
     return "large objects";
   default:
     return arena_name((enum arena_id)block_map_at(map, index)->arena);
@@ -33,10 +34,10 @@ static void divide_add(const tsr_heap *heap, memory_stretch *stretch, uint32_t i
   stretch->committed_bytes += BLOCK_BYTES;
   if (space == BLOCK_FREE) return;
   const block *b = block_map_at(map, index);
-  if (!block_space_stays(space)) {
-    stretch->used_bytes += b->top_bytes;
-  } else if (space == BLOCK_LARGE || space == BLOCK_LARGE_REST) {
+  if (block_space_is_large(space)) {
     stretch->used_bytes += BLOCK_BYTES;
+  } else if (!block_space_stays(space)) {
+    stretch->used_bytes += b->top_bytes;
   } else {
     stretch->used_bytes += arena_used_bytes(&heap->spaces->arenas[b->arena], index);
   }

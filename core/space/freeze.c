@@ -57,5 +57,6 @@ bool spaces_freeze(tsr_heap *heap) {
   freeze_copy_space(heap);
   arena_retire_blocks(&arenas[ARENA_MOVABLE]);
   arena_take_over_all(&arenas[ARENA_FROZEN], &arenas[ARENA_MOVABLE]);
+  arena_take_over_all(&arenas[ARENA_FROZEN], &arenas[ARENA_PROMOTED]);
   return true;
 }

@@ -10,7 +10,7 @@
 #include "core/space/seal.h"
 
 void large_space_open(large_space *space, tsr_heap *heap) {
-  *space = (large_space){.heap = heap, .first = BLOCK_NONE};
+  *space = (large_space){.heap = heap, .first = BLOCK_NONE, .first_old = BLOCK_NONE};
 }
 
 /* ---- allocation -------------------------------------------------------------------------------- */
@@ -38,16 +38,35 @@ static void large_zero(const block_map *map, uint32_t first, uintptr_t object, s
   }
 }
 
+/* What is a root, or has pages that may be sealed, is old from the beginning. */
+static bool large_kind_is_young(const tsr_heap *heap, large_kind kind) {
+  return heap->plan->generational && !kind.immortal && !kind.sealable;
+}
+
+bool large_space_is_due(const large_space *space, size_t blocks) {
+  size_t young = large_space_young_blocks(space);
+  return young > 0 && young + blocks > nursery_large_blocks(space->heap);
+}
+
 static uint32_t large_space_acquire(large_space *space, size_t blocks, size_t padding,
                                     large_kind kind, memory_allowance allowance) {
-  uint32_t first = heap_acquire_staying(space->heap, (uint32_t)blocks, BLOCK_LARGE, allowance);
+  bool young = large_kind_is_young(space->heap, kind);
+  if (young && allowance == MEMORY_WITHIN_SIZE && large_space_is_due(space, blocks)) {
+    return BLOCK_NONE;
+  }
+  uint32_t first = heap_acquire_staying(space->heap, (uint32_t)blocks,
+                                        young ? BLOCK_LARGE_YOUNG : BLOCK_LARGE, allowance);
   if (first == BLOCK_NONE) return BLOCK_NONE;
   block *head = block_map_at(&space->heap->blocks, first);
   head->top_bytes = (uint32_t)padding;
   head->flags |=
       (uint8_t)((kind.immortal ? BLOCK_IMMORTAL : 0) | (kind.sealable ? BLOCK_SEALABLE : 0));
   head->code_pages = kind.code;
-  heap_note_born(space->heap, first);
+  if (young) {
+    os_atomic_store(&space->young_blocks, large_space_young_blocks(space) + blocks);
+  } else {
+    heap_note_born(space->heap, first);
+  }
   for (uint32_t i = first + 1; i < first + (uint32_t)blocks; i++)
     block_map_at(&space->heap->blocks, i)->run_next = first;
   head->next = space->first;
@@ -101,6 +120,14 @@ size_t large_space_room(const large_space *space, tsr_ref object) {
   return (size_t)head->run_blocks * BLOCK_BYTES - head->top_bytes;
 }
 
+/* Of a run that begins with this block, so many blocks are given back. */
+static void large_space_count_out(large_space *space, uint32_t first, uint32_t blocks) {
+  os_atomic_store(&space->blocks, large_space_blocks(space) - blocks);
+  if (block_map_space(&space->heap->blocks, first) == BLOCK_LARGE_YOUNG) {
+    os_atomic_store(&space->young_blocks, large_space_young_blocks(space) - blocks);
+  }
+}
+
 void large_space_shrink(large_space *space, tsr_ref object, size_t bytes) {
   block_map *map = &space->heap->blocks;
   uint32_t first = block_map_index(map, (uintptr_t)object);
@@ -111,7 +138,7 @@ void large_space_shrink(large_space *space, tsr_ref object, size_t bytes) {
   if (dropped == 0) return;
   os_mutex_lock(&space->heap->admission);
   head->run_blocks = kept;
-  os_atomic_store(&space->blocks, large_space_blocks(space) - dropped);
+  large_space_count_out(space, first, dropped);
   block_map_release(map, first + kept, dropped);
   os_mutex_unlock(&space->heap->admission);
 }
@@ -137,6 +164,27 @@ bool large_space_reach(large_space *space, tsr_ref object, bool shared) {
   return true;
 }
 
+/* Whoever sees that it is old sees that it was reached, and does not reach it as an old one. */
+bool large_space_promote(large_space *space, tsr_ref object, bool shared) {
+  block_map *map = &space->heap->blocks;
+  uint32_t index = block_map_index(map, (uintptr_t)object);
+  if (large_space_object(space, index) != object) return false;
+  bool is_first = large_space_reach(space, object, shared);
+  block_map_change(map, index, BLOCK_LARGE);
+  return is_first;
+}
+
+void large_space_promote_all(large_space *space) {
+  block_map *map = &space->heap->blocks;
+  for (uint32_t i = space->first; i != space->first_old; i = block_map_at(map, i)->next) {
+    if (block_map_space(map, i) != BLOCK_LARGE_YOUNG) continue;
+    block_map_change(map, i, BLOCK_LARGE);
+    heap_note_born(space->heap, i);
+  }
+  space->first_old = space->first;
+  os_atomic_store(&space->young_blocks, 0);
+}
+
 void large_space_clear_marks(large_space *space) {
   const block_map *map = &space->heap->blocks;
   for (uint32_t i = space->first; i != BLOCK_NONE; i = block_map_at(map, i)->next)
@@ -145,27 +193,53 @@ void large_space_clear_marks(large_space *space) {
 
 /* ---- release ------------------------------------------------------------------------------------ */
 
-size_t large_space_release(large_space *space) {
+/* The object of the list that a link leads to. */
+static void large_space_free(large_space *space, uint32_t *link) {
   block_map *map = &space->heap->blocks;
-  size_t live_bytes = 0;
+  uint32_t index = *link;
+  const block *b = block_map_at(map, index);
+  uint32_t run = b->run_blocks;
+  *link = b->next;
+  large_space_count_out(space, index, run);
+  block_map_release(map, index, run);
+}
+
+void large_space_release(large_space *space) {
+  const block_map *map = &space->heap->blocks;
+  space->live_bytes = 0;
   uint32_t *link = &space->first;
   while (*link != BLOCK_NONE) {
-    uint32_t index = *link;
-    block *b = block_map_at(map, index);
+    block *b = block_map_at(map, *link);
+    tsr_ref object = large_space_object(space, *link);
     if (b->reached != 0) {
       b->reached = 0;
       b->rescan = 0;
-      live_bytes += object_walk_bytes(space->heap, large_space_object(space, index));
+      space->live_bytes += object_walk_bytes(space->heap, object);
       link = &b->next;
     } else {
-      seal_open_reached(space->heap, large_space_object(space, index));
-      uint32_t run = b->run_blocks;
-      *link = b->next;
-      os_atomic_store(&space->blocks, large_space_blocks(space) - run);
-      block_map_release(map, index, run);
+      seal_open_reached(space->heap, object);
+      large_space_free(space, link);
     }
   }
-  return live_bytes;
+  space->first_old = space->first;
+}
+
+void large_space_release_young(large_space *space) {
+  block_map *map = &space->heap->blocks;
+  bool marks = heap_is_marking(space->heap);
+  uint32_t *link = &space->first;
+  while (*link != space->first_old) {
+    block *b = block_map_at(map, *link);
+    if (block_map_space(map, *link) == BLOCK_LARGE_YOUNG) {
+      block_map_rewind(map, *link);
+      large_space_free(space, link);
+    } else {
+      if (!marks) b->reached = 0;
+      link = &b->next;
+    }
+  }
+  space->first_old = space->first;
+  os_atomic_store(&space->young_blocks, 0);
 }
 
 void large_space_enumerate(const large_space *space, tsr_object_callback callback, void *context) {

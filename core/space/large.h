@@ -2,6 +2,9 @@
  * The large space: each object has a run of blocks of its own and never moves. Flags in the first
  * block's descriptor say whether the trace has reached it, and what kind of object it is; what was
  * not reached is freed, but for immortal objects, which are roots.
+ *
+ * With a young generation most are born *young*: one that the next minor collection does not reach is freed by it; one that
+ * it does reach is old from then on, where it is [design: young-large].
  */
 #ifndef CORE_SPACE_LARGE_H
 #define CORE_SPACE_LARGE_H
@@ -12,7 +15,11 @@ typedef struct large_space {
   tsr_heap *heap;
   uint32_t first; /* list of first blocks, newest first; under the heap's admission lock, or by
                             the collecting thread in a pause */
-  os_atomic_word blocks; /* in all runs; read by any thread that sizes the heap */
+  uint32_t
+      first_old; /* what is in front of it in the list was born after the last collection; the same */
+  os_atomic_word blocks;       /* in all runs; read by any thread that sizes the heap */
+  os_atomic_word young_blocks; /* of these, in runs of young objects */
+  size_t live_bytes;           /* after the last trace */
 } large_space;
 
 void large_space_open(large_space *space, tsr_heap *heap);
@@ -32,6 +39,13 @@ uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, s
 
 /* Has bits for the slots of a new object's array, if there is memory for them; BLOCK_SLOTTED says so. */
 void large_space_add_slot_bits(large_space *space, tsr_ref object);
+
+/* Whether so many more blocks of young objects are to wait for a minor collection. Any thread. */
+bool large_space_is_due(const large_space *space, size_t blocks);
+
+static inline size_t large_space_young_blocks(const large_space *space) {
+  return os_atomic_load(&space->young_blocks);
+}
 
 /* Bytes between an object and the end of its run. */
 size_t large_space_room(const large_space *space, tsr_ref object);
@@ -57,11 +71,21 @@ static inline size_t large_space_blocks(const large_space *space) {
   return os_atomic_load(&space->blocks);
 }
 
+/* The same for a young object in a minor collection, which is old then: its block is BLOCK_LARGE. */
+bool large_space_promote(large_space *space, tsr_ref object, bool shared);
+
+/* Before a collection of everything: what is young counts as old. World stopped. */
+void large_space_promote_all(large_space *space);
+
+/* After the trace of a minor collection: frees what is still young. What was promoted stays reached if a cycle of marking is
+   under way. World stopped. */
+void large_space_release_young(large_space *space);
+
 /* No object counts as reached any more. World stopped. */
 void large_space_clear_marks(large_space *space);
 
 /* Frees what was not reached; returns the bytes of what was. World stopped. */
-size_t large_space_release(large_space *space);
+void large_space_release(large_space *space);
 
 /* Calls back for every object, with its size; for every immortal one. */
 void large_space_enumerate(const large_space *space, tsr_object_callback callback, void *context);

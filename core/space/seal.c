@@ -18,7 +18,7 @@ typedef struct page_span {
 static page_span seal_span(const tsr_heap *heap, tsr_ref object, size_t bytes) {
   const block_map *map = &heap->blocks;
   uint32_t index = block_map_index(map, (uintptr_t)object);
-  if (block_map_spaces(map)[index] == BLOCK_LARGE) {
+  if (block_map_space(map, index) == BLOCK_LARGE) {
     uint32_t run = block_map_at(map, index)->run_blocks;
     return (page_span){index, 1, block_map_start(map, index), block_map_start(map, index + run)};
   }
@@ -41,7 +41,7 @@ static uint8_t seal_mask(uint32_t first, uint32_t end) {
 bool seal_is_possible(const tsr_heap *heap, tsr_ref object) {
   const block_map *map = &heap->blocks;
   uint32_t index = block_map_index(map, (uintptr_t)object);
-  enum block_space space = (enum block_space)block_map_spaces(map)[index];
+  enum block_space space = block_map_space(map, index);
   if (space == BLOCK_SEALED) return true;
   return space == BLOCK_LARGE && (block_map_at(map, index)->flags & BLOCK_SEALABLE) != 0;
 }

@@ -51,13 +51,44 @@ size_t spaces_marked_blocks(const tsr_heap *heap) {
   return blocks;
 }
 
-size_t spaces_release_staying(tsr_heap *heap) {
-  size_t live_bytes = large_space_release(&heap->spaces->large);
+void spaces_begin_release(tsr_heap *heap) {
+  large_space_release(&heap->spaces->large);
   for (unsigned i = 0; i < ARENAS; i++) {
-    if (i != ARENA_MOVABLE) live_bytes += arena_sweep(&heap->spaces->arenas[i]);
+    arena *a = &heap->spaces->arenas[i];
+    if (i == ARENA_MOVABLE) continue;
+    arena_begin_sweep(a);
+    while (a->sealable && arena_sweep_next(a)) { /* its pages are closed in the same pause */
+    }
   }
+  os_atomic8_store(&heap->sweeping_is_on, 1);
   seal_close_again(heap);
+}
+
+uint32_t spaces_sweep_some(tsr_heap *heap, uint32_t most) {
+  uint32_t swept = 0;
+  for (unsigned i = 0; i < ARENAS; i++) {
+    while (swept < most && arena_sweep_next(&heap->spaces->arenas[i]))
+      swept++;
+  }
+  return swept;
+}
+
+void spaces_sweep_all(tsr_heap *heap) {
+  if (heap_is_sweeping(heap)) spaces_sweep_some(heap, UINT32_MAX);
+}
+
+size_t spaces_finish_release(tsr_heap *heap) {
+  spaces_sweep_all(heap);
+  os_atomic8_store(&heap->sweeping_is_on, 0);
+  size_t live_bytes = heap->spaces->large.live_bytes;
+  for (unsigned i = 0; i < ARENAS; i++)
+    live_bytes += arena_live_bytes(&heap->spaces->arenas[i]);
   return live_bytes;
+}
+
+size_t spaces_release_staying(tsr_heap *heap) {
+  spaces_begin_release(heap);
+  return spaces_finish_release(heap);
 }
 
 void spaces_clear_marks(tsr_heap *heap) {
@@ -103,6 +134,7 @@ tsr_ref spaces_object_of(const tsr_heap *heap, uintptr_t address) {
   case BLOCK_SEALED:
     return arena_object_of(spaces_arena_of(heap, address), address);
   case BLOCK_LARGE:
+  case BLOCK_LARGE_YOUNG:
     return large_space_object_of(&heap->spaces->large, index, address);
   case BLOCK_LARGE_REST:
     return large_space_object_of(&heap->spaces->large, large_space_head(heap, index), address);

@@ -41,6 +41,12 @@ bool spaces_is_reached(const tsr_heap *heap, tsr_ref object);
 /* Frees what was not reached among the objects that stay, and seals again what was opened; returns
    the bytes of what was reached. World stopped. */
 size_t spaces_release_staying(tsr_heap *heap);
+/* The same in parts. It begins and ends with the world stopped. */
+void spaces_begin_release(tsr_heap *heap);
+size_t spaces_finish_release(tsr_heap *heap);
+/* Sweeps what is left of it, or so many blocks; returns how many there were. Any thread. */
+uint32_t spaces_sweep_some(tsr_heap *heap, uint32_t most);
+void spaces_sweep_all(tsr_heap *heap);
 
 /* Nothing that stays counts as reached any more. World stopped. */
 void spaces_clear_marks(tsr_heap *heap);
@@ -50,16 +56,20 @@ void spaces_enumerate(const tsr_heap *heap, tsr_object_callback callback, void *
 void spaces_each_immortal(const tsr_heap *heap, void (*visit)(void *context, tsr_ref object),
                           void *context);
 
-/* Whether an object was frozen. */
-static inline bool spaces_is_frozen(const tsr_heap *heap, tsr_ref object) {
+/* Whether an object is in an arena, of those whose objects have no pages of their own and are not slid together. */
+static inline bool spaces_is_in(const tsr_heap *heap, tsr_ref object, enum arena_id id) {
   const block_map *map = &heap->blocks;
   return block_map_space_of(map, (uintptr_t)object) == BLOCK_ARENA &&
-         spaces_arena_of(heap, (uintptr_t)object)->id == ARENA_FROZEN;
+         spaces_arena_of(heap, (uintptr_t)object)->id == id;
 }
 
 /* Every object of default placement stays where it is from now on. World stopped, no buffer handed out. False: no
    memory for the tables, and nothing changed. */
 bool spaces_freeze(tsr_heap *heap);
+
+/* In a collection that looks at everything, before it has reached anything, all swept: sparse blocks of promoted objects
+   become blocks of from-space, as many as there is room for the copies that so many workers make. */
+void spaces_evacuate(tsr_heap *heap, uint32_t workers);
 
 /* After each collection: gives memory that was not used for some time back to the system, after an idle one all that is
    free, and what the tables had for it. World stopped. */

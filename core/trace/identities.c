@@ -119,7 +119,8 @@ static bool identities_add(tsr_heap *heap, tsr_ref object, uint64_t hash) {
 bool identities_move(const tsr_heap *heap, tsr_ref object) {
   if (!heap->plan->moves_objects) return false;
   enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
-  return !block_space_stays(space) || space == BLOCK_MOVABLE;
+  return block_space_is_copied(space) || space == BLOCK_MOVABLE ||
+         spaces_is_in(heap, object, ARENA_PROMOTED);
 }
 
 static unsigned char *identity_gc_byte(tsr_ref object) {
@@ -141,7 +142,8 @@ static uint64_t identities_find(tsr_heap *heap, tsr_ref object) {
 static bool identities_begin(tsr_heap *heap, tsr_ref object, uint64_t hash) {
   unsigned char *gc_byte = identity_gc_byte(object);
   if (heap->identities == NULL) {
-    if ((os_atomic_byte_change(gc_byte, GC_HASHED, 0) & GC_HASHED) == 0) {
+    bool is_first = (os_atomic_byte_change(gc_byte, GC_HASHED, 0) & GC_HASHED) == 0;
+    if (is_first && block_space_is_copied(block_map_space_of(&heap->blocks, (uintptr_t)object))) {
       os_atomic_add_full(&heap->spaces->copy.hash_bytes, heap->hash_word_bytes);
     }
     return true;

@@ -205,7 +205,7 @@ OS_ALWAYS_INLINE bool kernel_target(const kernel_run *run, uintptr_t address, ui
 }
 
 OS_ALWAYS_INLINE enum block_space kernel_space(const kernel_run *run, uintptr_t granule) {
-  return (enum block_space)run->spaces[granule / BLOCK_GRANULES];
+  return (enum block_space)os_atomic8_load(&run->spaces[granule / BLOCK_GRANULES]);
 }
 
 /* Whether an address lies in a block whose objects stay; where the heap has grown since the run began, too. */
@@ -573,6 +573,32 @@ OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref objec
   } while (slot != first);
 }
 
+/* An object of the log, unless it was sealed since: then its block is remembered. A plain one is armed by its scan, and
+   so not logged any more. */
+OS_ALWAYS_INLINE void kernel_scan_logged(const kernel k, kernel_run *run, tsr_ref object) {
+  uint64_t header = k.shared ? header_load_shared(object) : header_load(object);
+  if ((header_gc_byte(header) & GC_LOGGED) == 0) return;
+  bool is_plain = layout_trace_slots(kernel_layout(run, header)) != 0 && !header_is_leaf(header);
+  if (TSR_UNLIKELY(!is_plain)) remembered_clear_logged(object);
+  kernel_look_at(k, run, (uintptr_t)object);
+  kernel_scan(k, run, object);
+}
+
+/* Scans some of the log, in a minor collection. What the objects lead to is looked at before the next ones are fetched.
+   False: there is nothing. */
+OS_ALWAYS_INLINE bool kernel_take_logged(const kernel k, struct worker *worker) {
+  log_chunk *chunk = remembered_take_logged(worker->heap);
+  if (chunk == NULL) return false;
+  kernel_run run = kernel_begin(worker);
+  for (size_t i = 0; i < chunk->count; i++) {
+    if (i + KERNEL_AHEAD < chunk->count) OS_FETCH((const void *)chunk->words[i + KERNEL_AHEAD]);
+    kernel_scan_logged(k, &run, (tsr_ref)chunk->words[i]);
+  }
+  kernel_save(&run);
+  word_log_release_chunk(worker->heap, chunk);
+  return true;
+}
+
 /* ---- the loops --------------------------------------------------------------------------------------- */
 
 /* Goes on with an object that was scanned in part, whose entry's last word has been popped. */
@@ -678,7 +704,8 @@ OS_ALWAYS_INLINE void kernel_drain(const kernel k, struct worker *worker) {
 OS_ALWAYS_INLINE void kernel_trace(const kernel k, struct worker *worker) {
   do {
     kernel_drain(k, worker);
-  } while (k.shared && team_find_work(worker->heap->team, worker));
+  } while ((k.remembers && kernel_take_logged(k, worker)) ||
+           (k.shared && team_find_work(worker->heap->team, worker)));
 }
 
 /* ---- after an overflow: rare, so one copy that calls the visit function will do ---------------------- */

@@ -23,6 +23,10 @@
 #define MARKING_LEAST_GROWTH  (1.0 / 16)
 /* Before anything was measured. */
 #define MARKING_NS_PER_BYTE   1.0
+/* Blocks that a mutator sweeps for each that it fills. */
+#define MARKING_SWEEP_SHARE   8u
+/* The largest object counts as so many blocks. */
+#define MARKING_SWEEP_BLOCKS  32u
 /* With stress: by how much the steps of a cycle, of one turn of the kernel at first, grow. */
 #define MARKING_STRESS_GROWTH 2
 
@@ -98,15 +102,21 @@ static bool marking_is_stressed(const tsr_heap *heap) {
   return heap->options.values.stress != 0;
 }
 
+/* What the heap can still take of the size that was chosen for it, gaps between old objects included. Beyond that size it has
+   grown only until the cycle ends. */
 static size_t marking_room(const tsr_heap *heap) {
-  size_t most = os_atomic_load(&heap->limit_bytes) >> BLOCK_SHIFT;
+  const sizing *s = &heap->sizing;
+  size_t chosen = os_atomic_load(&s->live_bytes) + os_atomic_load(&s->room_bytes);
+  size_t limit = os_atomic_load(&heap->limit_bytes);
+  size_t most = (limit < chosen ? limit : chosen) >> BLOCK_SHIFT;
   size_t taken = heap->plan->footprint_blocks(heap, 0, 0);
-  return most > taken ? most - taken : 0;
+  size_t gaps = (size_t)heap_gap_bytes(heap) >> BLOCK_SHIFT;
+  return most + gaps > taken ? most + gaps - taken : 0;
 }
 
 void marking_note_end(tsr_heap *heap, const tsr_collection *record) {
   struct marking *m = heap->marking;
-  uint64_t spent_cpu_ns = record->remark != 0 ? m->spent_cpu_ns : record->trace_cpu_ns;
+  uint64_t spent_cpu_ns = record->swept != 0 ? m->spent_cpu_ns : record->trace_cpu_ns;
   m->cycle_room = marking_room(heap);
   if (record->live_bytes > 0) m->ns_per_byte = (double)spent_cpu_ns / (double)record->live_bytes;
 }
@@ -135,6 +145,7 @@ bool marking_is_due(const tsr_heap *heap) {
 
 bool marking_step_is_due(const tsr_heap *heap) {
   const struct marking *m = heap->marking;
+  if (heap_is_sweeping(heap)) return os_atomic8_is_set(&m->is_swept);
   return heap_is_marking(heap) && os_atomic8_is_set(&m->has_work) &&
          os_atomic_load(&heap->bytes_allocated) - os_atomic64_load_acquire(&m->step_allocated) >=
              MARKING_STEP_BYTES;
@@ -242,6 +253,10 @@ void marking_begin(tsr_heap *heap) {
   m->stress_turns = 1;
 }
 
+bool marking_nears_end(const tsr_heap *heap) {
+  return heap_is_marking(heap) && !os_atomic8_is_set(&heap->marking->has_work);
+}
+
 bool marking_may_finish(const tsr_heap *heap) {
   return heap_is_marking(heap) && heap->marking->is_rooted;
 }
@@ -254,7 +269,7 @@ static void marking_find_weak(struct worker *worker, tsr_ref object) {
   weak_find(worker, object, layout_of(heap->layouts, object));
 }
 
-size_t marking_finish(tsr_heap *heap, tsr_collection *record) {
+void marking_finish(tsr_heap *heap, tsr_collection *record) {
   struct marking *m = heap->marking;
   struct worker *worker = &heap->team->first;
   uint64_t begin_cpu_ns = os_thread_cpu_ns();
@@ -268,15 +283,59 @@ size_t marking_finish(tsr_heap *heap, tsr_collection *record) {
   weak_process(heap, record);
   weak_forward(heap);
   remembered_purge(heap);
-  size_t live_bytes = spaces_release_staying(heap);
-  heap->phase = NULL;
   os_atomic8_store(&heap->marking_is_on, 0);
+  spaces_begin_release(heap);
+  heap->phase = NULL;
+  os_atomic8_store(&m->is_swept, 0);
+  m->stress_turns = 1;
   m->spent_cpu_ns += os_thread_cpu_ns() - begin_cpu_ns;
-  return live_bytes;
+}
+
+/* ---- sweeping --------------------------------------------------------------------------------------------- */
+
+void marking_sweep_share(tsr_heap *heap, size_t bytes) {
+  size_t blocks = (bytes + BLOCK_BYTES - 1) >> BLOCK_SHIFT;
+  uint32_t share = blocks < MARKING_SWEEP_BLOCKS ? (uint32_t)blocks : MARKING_SWEEP_BLOCKS;
+  share *= MARKING_SWEEP_SHARE;
+  uint32_t swept = spaces_sweep_some(heap, share);
+  if (swept > 0) os_atomic_add_full(&heap->lazy_sweeps, 1);
+  if (swept < share) os_atomic8_set(&heap->marking->is_swept);
+}
+
+/* Sweeps for as long as a step may take. Whether something is left. */
+static bool marking_sweep_on(tsr_heap *heap) {
+  uint64_t deadline_ns = os_clock_ns() + heap->options.values.pause_goal;
+  while (spaces_sweep_some(heap, MARKING_SWEEP_SHARE) == MARKING_SWEEP_SHARE) {
+    if (os_clock_ns() >= deadline_ns) return true;
+  }
+  return false;
+}
+
+static bool marking_sweep_stressed(tsr_heap *heap) {
+  uint32_t turns = (uint32_t)heap->marking->stress_turns;
+  heap->marking->stress_turns *= MARKING_STRESS_GROWTH;
+  return spaces_sweep_some(heap, turns) == turns;
+}
+
+/* The verifier knows at once what is free. */
+bool marking_sweep_step(tsr_heap *heap, size_t *live_bytes) {
+  bool is_left;
+  if (heap->verifies) {
+    is_left = false;
+  } else if (marking_is_stressed(heap)) {
+    is_left = marking_sweep_stressed(heap);
+  } else if (marking_room(heap) == 0) {
+    is_left = marking_sweep_on(heap);
+  } else {
+    is_left = spaces_sweep_some(heap, 1) == 1;
+  }
+  if (!is_left) *live_bytes = spaces_finish_release(heap);
+  return !is_left;
 }
 
 void marking_abandon(tsr_heap *heap) {
   struct marking *m = heap->marking;
+  if (heap_is_sweeping(heap)) spaces_finish_release(heap);
   if (!heap_is_marking(heap)) return;
   marking_drop_logs(heap);
   spaces_clear_marks(heap);

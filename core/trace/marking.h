@@ -9,10 +9,11 @@
  *
  * When a step at the end of a minor collection leaves nothing to be scanned, everything that can be reached is marked: that minor
  * collection has just looked at all that is not old or was stored into. So the *remark* follows in the same pause: weak
- * things, finalizers, and then what is not marked leaves the logs and is freed.
+ * things, finalizers, and then what is not marked leaves the logs. It is swept from then on: by mutators, a few blocks
+ * for each that they fill, and in pauses where that is not fast enough. Only then the next cycle may begin.
  *
- * A collection of everything, and memory that cannot be had for the log, give a cycle up: it marks
- * anew [design: marking-in-steps].
+ * A collection of everything, and memory that cannot be had for the log, give the marking of a cycle up: it marks
+ * anew. What is left to be swept it sweeps first [design: marking-in-steps, lazy-sweep].
  */
 #ifndef CORE_TRACE_MARKING_H
 #define CORE_TRACE_MARKING_H
@@ -23,6 +24,7 @@ struct marking {
   bool is_rooted;   /* the minor collection of this pause has marked what it met */
   uint8_t failed;   /* no memory for an entry; set by any worker */
   uint8_t has_work; /* there is something to be scanned; set in a pause, read by any thread */
+  uint8_t is_swept; /* a mutator has found nothing left to be swept */
   word_log gray; /* marked, not scanned: objects, or tagged ones on top of positions to resume at */
   word_log
       weak; /* old objects with weak slots and ephemerons, all that this cycle has scanned, once or more often */
@@ -34,7 +36,7 @@ struct marking {
   uint64_t begin_allocated; /* bytes that mutators were given until then, */
   uint64_t step_allocated;  /* and until the last step. Read by any thread */
   uint64_t spent_cpu_ns;    /* on this cycle, in steps */
-  uint64_t stress_turns;    /* with stress: of the kernel in the next step */
+  uint64_t stress_turns;    /* with stress: of the kernel in the next step; or blocks to be swept */
   double ns_per_byte;       /* of what is live, in the last cycle that ended */
 };
 
@@ -63,16 +65,24 @@ bool marking_is_due(const tsr_heap *heap);
 void marking_begin(tsr_heap *heap);
 /* Scans for as long as the pacer says. Whether nothing is left. */
 bool marking_step(tsr_heap *heap);
+/* Whether one is under way, and nothing was left to be scanned by its last step. */
+bool marking_nears_end(const tsr_heap *heap);
 /* Whether the cycle can end in this pause, with nothing left. */
 bool marking_may_finish(const tsr_heap *heap);
-/* The remark. Returns the bytes of what is old and live. */
-size_t marking_finish(tsr_heap *heap, tsr_collection *record);
-/* Gives a cycle up, if one is under way: nothing is marked. */
+/* The remark. */
+void marking_finish(tsr_heap *heap, tsr_collection *record);
+/* Sweeps what is left, for as long as a step may take where the heap has no room; else one block, to learn whether one is left.
+   Whether everything is swept; then the bytes of what was old and live at the remark come out. */
+bool marking_sweep_step(tsr_heap *heap, size_t *live_bytes);
+/* Gives a cycle up, if one is under way: nothing is marked, and everything is swept. */
 void marking_abandon(tsr_heap *heap);
-/* A cycle has ended, or a collection of everything, and the heap has its size for the time until the next. */
+/* What a cycle left is swept, or a collection of everything has ended, and the heap has its size for the time until the next. */
 void marking_note_end(tsr_heap *heap, const tsr_collection *record);
 
-/* Whether a step is due without a collection. Any mutator. */
+/* Whether a step is due without a collection, or the end of a sweep. Any mutator. */
 bool marking_step_is_due(const tsr_heap *heap);
+
+/* A mutator's share of the sweep, for memory that it is about to take. */
+void marking_sweep_share(tsr_heap *heap, size_t bytes);
 
 #endif

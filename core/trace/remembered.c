@@ -12,6 +12,7 @@
 struct remembered {
   os_mutex lock; /* guards what follows while mutators run, or workers */
   word_log log;
+  word_log reading;  /* in a minor collection: what of the log it began with has not been scanned */
   word_log doubtful; /* in a minor collection: objects that refer to young ones, or do not */
 };
 
@@ -239,6 +240,7 @@ static void block_each(tsr_heap *heap, uint32_t index, bool gray_only, object_vi
     return;
   }
   uintptr_t at = block_map_start(&heap->blocks, index), end = at + BLOCK_BYTES;
+  arena_sweep_block(spaces_arena_of(heap, at), index);
   for (; (at = arena_next_object(heap, at, end, false)) < end; at += TSR_GRANULE) {
     if (!gray_only || object_is_gray(heap, (tsr_ref)at)) visit(context, (tsr_ref)at);
   }
@@ -255,14 +257,18 @@ static void remembered_each(tsr_heap *heap, bool gray_only, object_visit *visit,
   }
 }
 
-/* Takes the objects of a log out. Those in remembered blocks are passed by: all that are gray there are looked at. */
+/* Not in a remembered block: all that are gray there are looked at. */
+static bool log_stays(void *context, uintptr_t word) {
+  return remembered_block(context, (tsr_ref)word)->remembered == 0;
+}
+
+/* Takes the objects of a log out. Those in remembered blocks are passed by. */
 static void log_empty(tsr_heap *heap, word_log *log, object_visit *visit, void *context) {
   word_log taken = *log;
   log->first = NULL;
   for (const log_chunk *chunk = taken.first; chunk != NULL; chunk = chunk->next) {
     for (size_t i = 0; i < chunk->count; i++) {
-      tsr_ref object = (tsr_ref)chunk->words[i];
-      if (remembered_block(heap, object)->remembered == 0) visit(context, object);
+      if (log_stays(heap, chunk->words[i])) visit(context, (tsr_ref)chunk->words[i]);
     }
   }
   word_log_drop(heap, &taken);
@@ -270,21 +276,30 @@ static void log_empty(tsr_heap *heap, word_log *log, object_visit *visit, void *
 
 /* ---- minor collections ----------------------------------------------------------------------------------- */
 
-/* Queues an object as if it were reached by a collection of everything. It is in the log no more. */
-static void reach_gray(void *context, tsr_ref object) {
+void remembered_clear_logged(tsr_ref object) {
   if (object_is_logged(object)) object_change(object, 0, GC_LOGGED);
-  worker_queue_staying(context, object);
 }
 
-/* What was sealed since counts for its block. */
-static void reach_logged(void *context, tsr_ref object) {
-  if (object_is_logged(object)) reach_gray(context, object);
+/* Queues an object as if it were reached by a collection of everything. It is in the log no more. */
+static void reach_gray(void *context, tsr_ref object) {
+  remembered_clear_logged(object);
+  worker_queue_staying(context, object);
 }
 
 void remembered_reach(struct worker *worker) {
   tsr_heap *heap = worker->heap;
-  log_empty(heap, &heap->remembered->log, reach_logged, worker);
+  struct remembered *all = heap->remembered;
+  word_log_filter(heap, &all->log, log_stays, heap);
+  word_log_take(&all->reading, &all->log);
   remembered_each(heap, true, reach_gray, worker);
+}
+
+log_chunk *remembered_take_logged(tsr_heap *heap) {
+  struct remembered *all = heap->remembered;
+  os_mutex_lock(&all->lock);
+  log_chunk *chunk = word_log_take_chunk(&all->reading);
+  os_mutex_unlock(&all->lock);
+  return chunk;
 }
 
 void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot) {

@@ -7,7 +7,7 @@
  * *remembered*. So does an object for which the log finds no memory; nothing depends on that. What is sealed is never
  * in the log, for its GC byte cannot be written: its block is remembered.
  *
- * A minor collection takes the log, and the gray objects of remembered blocks, and scans them. What is old is armed
+ * A minor collection scans what is in the log, and the gray objects of remembered blocks. What is old is armed
  * when its scan begins, also where it has just been promoted: until then it is gray. When one of its slots
  * turns out to lead to an object that is still young, it becomes gray and is logged again [design: remembered-set]. Where
  * such a reference may be in no slot that the trace visits, the end of the collection has a look at the object.
@@ -37,13 +37,16 @@ bool remembered_has_slot(const tsr_heap *heap, const tsr_slot *slot);
 /* In a minor collection: whether an old object may still have to be scanned. */
 bool remembered_waits(tsr_heap *heap, tsr_ref object);
 
-/* A minor collection, before anything is reached: queues what is remembered, which then is no more. Before its trace, when what
-   is pinned is known: visits the slots that are noted. In its trace, any worker: a slot of an old object leads to an object
-   that stays young; an old object is scanned of which only the end can tell. After its release: looks at these. */
+/* A minor collection, before anything is reached: begins with another log, and queues what is gray in remembered blocks, which
+   are not remembered any more. Before its trace, when what is pinned is known: visits the slots that are noted. In its trace, any
+   worker: takes objects out of the log that was; each that is still logged is to be scanned. A slot of an old object leads
+   to an object that stays young; an old object is scanned of which only the end can tell. After its release: looks at these. */
 void remembered_reach(struct worker *worker);
 void remembered_take_slots(struct worker *worker);
+log_chunk *remembered_take_logged(tsr_heap *heap);
 void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot);
 void remembered_doubt(tsr_heap *heap, tsr_ref object);
+void remembered_clear_logged(tsr_ref object);
 void remembered_settle(tsr_heap *heap);
 
 /* A collection of everything, before its trace: forgets the log. After its release: arms every old object, but for

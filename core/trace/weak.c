@@ -40,7 +40,7 @@ void weak_find(struct worker *worker, tsr_ref object, const layout *l) {
 OS_ALWAYS_INLINE tsr_ref weak_object_at(const tsr_heap *heap, uintptr_t address) {
   enum block_space space = block_map_space_of(&heap->blocks, address);
   if (space <= BLOCK_FREE || space == BLOCK_LARGE_REST) return NULL;
-  if (space != BLOCK_LARGE) return (tsr_ref)address;
+  if (!block_space_begins_large(space)) return (tsr_ref)address;
   tsr_ref large = large_space_object(&heap->spaces->large, block_map_index(&heap->blocks, address));
   return (uintptr_t)large == address ? large : NULL;
 }

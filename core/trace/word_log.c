@@ -18,10 +18,18 @@ bool word_log_push(tsr_heap *heap, word_log *log, uintptr_t word) {
   return true;
 }
 
-static void log_drop_first(tsr_heap *heap, word_log *log) {
+log_chunk *word_log_take_chunk(word_log *log) {
   log_chunk *chunk = log->first;
-  log->first = chunk->next;
+  if (chunk != NULL) log->first = chunk->next;
+  return chunk;
+}
+
+void word_log_release_chunk(tsr_heap *heap, log_chunk *chunk) {
   segment_release(&heap->account, MEMORY_REMEMBERED, chunk, sizeof *chunk);
+}
+
+static void log_drop_first(tsr_heap *heap, word_log *log) {
+  word_log_release_chunk(heap, word_log_take_chunk(log));
 }
 
 bool word_log_pop(tsr_heap *heap, word_log *log, uintptr_t *word) {
@@ -55,7 +63,7 @@ void word_log_filter(tsr_heap *heap, word_log *log, bool (*keep)(void *context, 
       continue;
     }
     *link = chunk->next;
-    segment_release(&heap->account, MEMORY_REMEMBERED, chunk, sizeof *chunk);
+    word_log_release_chunk(heap, chunk);
   }
 }
 

@@ -32,6 +32,10 @@ bool word_log_pop(tsr_heap *heap, word_log *log, uintptr_t *word);
 /* Takes over all that is in another log, which is empty then; it comes out first. */
 void word_log_take(word_log *log, word_log *from);
 
+/* Takes out all of a chunk; NULL: it is empty. And gives the chunk back. */
+log_chunk *word_log_take_chunk(word_log *log);
+void word_log_release_chunk(tsr_heap *heap, log_chunk *chunk);
+
 /* Shows every word; those for which `keep` is false go. */
 void word_log_filter(tsr_heap *heap, word_log *log, bool (*keep)(void *context, uintptr_t word),
                      void *context);

@@ -47,6 +47,12 @@ void worker_open(tsr_heap *heap, tsr_ref object) {
   os_mutex_unlock(&heap->team->lock);
 }
 
+/* A displaced word belongs to a key, which is scanned so that its ephemerons learn of it. */
+static bool worker_has_to_scan(tsr_ref object) {
+  uint64_t header = header_load_shared(object);
+  return !header_is_leaf(header) || header_is_displaced(header);
+}
+
 bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_space space,
                           bool shared) {
   tsr_heap *heap = worker->heap;
@@ -55,11 +61,14 @@ bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_spac
   } else if (space != BLOCK_LARGE || !large_space_reach(&heap->spaces->large, object, shared)) {
     return false;
   }
-  /* A displaced word belongs to a key, which is scanned so that its ephemerons learn of it. */
-  uint64_t header = header_load_shared(object);
-  if (header_is_leaf(header) && !header_is_displaced(header)) return false;
+  if (!worker_has_to_scan(object)) return false;
   worker_open(heap, object);
   return true;
+}
+
+bool worker_promote_large(struct worker *worker, tsr_ref object, bool shared) {
+  return large_space_promote(&worker->heap->spaces->large, object, shared) &&
+         worker_has_to_scan(object);
 }
 
 void worker_queue_staying(struct worker *worker, tsr_ref object) {

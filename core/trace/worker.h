@@ -68,6 +68,9 @@ static inline bool worker_has_work(const struct worker *worker) {
 bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_space space,
                           bool shared);
 
+/* Reaches a young object of the large space, which becomes old. Whether it is to be queued. */
+bool worker_promote_large(struct worker *worker, tsr_ref object, bool shared);
+
 /*
  * Reaches an object that stays where it is while the trace runs, in a block of `space`: marks it, and queues it.
  * The same in every plan. It is not looked at before it is scanned, so that whoever marks it need not wait for it.

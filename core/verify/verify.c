@@ -166,18 +166,10 @@ static void reach(struct verifier *v, reached next) {
 
 /* ---- walking the blocks: which objects there are --------------------------------------------------------- */
 
-/* Whether an object lies where those are promoted to that were young. */
-static bool is_promoted(const tsr_heap *heap, tsr_ref object) {
-  return heap->plan->generational &&
-         block_map_space_of(&heap->blocks, (uintptr_t)object) == BLOCK_ARENA &&
-         spaces_arena_of(heap, (uintptr_t)object)->id == ARENA_PROMOTED;
-}
-
 static bool hash_bits_fit(const tsr_heap *heap, tsr_ref object, unsigned gc) {
   unsigned bits = gc & GC_HASH_BITS;
   return bits == 0 || (bits != GC_HASH_BITS &&
-                       (identities_move(heap, object) || spaces_is_frozen(heap, object) ||
-                        (bits == GC_HASH_STORED && is_promoted(heap, object))));
+                       (identities_move(heap, object) || spaces_is_in(heap, object, ARENA_FROZEN)));
 }
 
 /* Whether an object may be armed. */
@@ -268,6 +260,7 @@ static void walk_used(struct verifier *v, uint32_t index, enum block_space space
   case BLOCK_SEALED:
     walk_arena(v, index);
     return;
+  case BLOCK_LARGE_YOUNG:
   case BLOCK_LARGE: {
     tsr_ref object = large_space_object(&heap->spaces->large, index);
     bool immortal = (block_map_at(&heap->blocks, index)->flags & BLOCK_IMMORTAL) != 0;
@@ -313,10 +306,10 @@ static void check_free_memory(struct verifier *v) {
     v->rule = "nobody writes into freed memory: somebody has since the last collection";
 }
 
-void verifier_begin(struct verifier *v) {
+void verifier_begin(struct verifier *v, uint32_t collections) {
   const block_map *map = &v->heap->blocks;
-  v->just_collected = v->remembers && map->collection != v->collections;
-  v->collections = map->collection;
+  v->just_collected = v->remembers && collections != v->collections;
+  v->collections = collections;
   v->queue_count = 0;
   v->no_memory = false;
   v->rule = NULL;

@@ -35,8 +35,8 @@ void verifier_close(tsr_heap *heap);
 /* What it remembers from before the last collection. */
 const past *verifier_past(const struct verifier *verifier);
 
-/* Walks the blocks. */
-void verifier_begin(struct verifier *verifier);
+/* Walks the blocks, when so many collections are over. */
+void verifier_begin(struct verifier *verifier, uint32_t collections);
 /* Takes roots, between beginning and end. */
 /* An object that is a root by itself. */
 void verifier_visit_object(struct verifier *v, tsr_ref object, const char *root);

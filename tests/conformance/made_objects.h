@@ -35,4 +35,15 @@ static inline bool is_made(uint64_t word, unsigned kind, unsigned tag) {
          vm_filled(object, tag & 0xffff);
 }
 
+/* One collection of the young; where stress collects too, one at least. */
+static inline void collect_young(void) {
+  if (!vm_is_generational()) {
+    vm_collect(&vm);
+    return;
+  }
+  unsigned ended = vm.ended;
+  while (vm.ended == ended || vm.last_collection.minor == 0)
+    vm_garbage(vm.m, 4 * KIB);
+}
+
 #endif

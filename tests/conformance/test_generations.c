@@ -17,17 +17,6 @@ static void start_young(const char *nursery) {
   open_roots();
 }
 
-/* One collection of the young; where stress collects too, one at least. */
-static void collect_young(void) {
-  if (!vm_is_generational()) {
-    vm_collect(&vm);
-    return;
-  }
-  unsigned ended = vm.ended;
-  while (vm.ended == ended || vm.last_collection.minor == 0)
-    vm_garbage(vm.m, 4 * KIB);
-}
-
 /* Whether an object's header has the state that a plan with generations gives it. */
 static bool armed_is(uint64_t word, bool armed) {
   if (!vm_is_generational() || vm_verifies || vm_stress != NULL) return true;
@@ -252,6 +241,122 @@ START_TEST(f22_a_survivor_of_two_is_promoted) {
 }
 END_TEST
 
+/* With a nursery whose size the library chooses. */
+static void start_with(const char *heap_min, const char *heap_max, const char *pause_goal) {
+  vm_init(&vm);
+  vm_alone(&vm);
+  vm_pin(&vm, "heap_min", heap_min);
+  vm_pin(&vm, "heap_max", heap_max);
+  vm_pin(&vm, "pause_goal", pause_goal);
+  vm_start(&vm);
+  open_roots();
+}
+
+/* Minor collections while some MiB are allocated that all live on. */
+static uint64_t minors_with_goal(const char *goal) {
+  start_with("128M", "256M", goal);
+  uint64_t begun = vm_stats(&vm).collections;
+  for (unsigned i = 0; i < 16 * 1024; i++) {
+    tsr_ref fresh = vm_new(vm.m, VECTOR, 1, 128);
+    for (unsigned k = 0; k < 128; k++)
+      vm_set(vm.m, fresh, vm_slot_index(VECTOR, k), k == 0 ? roots[0].word : FIXNUM(k));
+    roots[0].word = vm_word(fresh);
+  }
+  uint64_t minors = vm_stats(&vm).collections - begun;
+  stop();
+  return minors;
+}
+
+START_TEST(f24_the_nursery_follows_the_pause_goal) {
+  uint64_t short_ones = minors_with_goal("10us"), long_ones = minors_with_goal("60s");
+  if (vm_is_generational() && vm_stress == NULL) {
+    ck_assert_uint_ge(short_ones, 24);
+    ck_assert_uint_ge(long_ones, 3);
+    ck_assert_uint_le(long_ones, 8);
+  }
+}
+END_TEST
+
+/* Whatever is allocated is large and old, and half of it lives on. Minor collections begin cycles, and end them. */
+START_TEST(a001_14_a_full_heap_grows_until_a_cycle_has_ended) {
+  start_with("4M", "256M", "60s");
+  unsigned majors = 0, seen = vm.ended;
+  for (unsigned i = 0; i < 1000; i++) {
+    roots[i / 10].word = vm_word(make_in(TSR_LARGE, BYTES, i, 100 * KIB));
+    if (vm.ended != seen && vm.last_collection.minor == 0) majors++;
+    seen = vm.ended;
+  }
+  for (unsigned i = 0; i < 100; i++)
+    ck_assert(is_made(roots[i].word, BYTES, 10 * i + 9));
+  if (vm_is_generational() && vm_stress == NULL) {
+    ck_assert_uint_eq(majors, 0);
+    ck_assert_uint_ge(vm_stats(&vm).cycles, 3);
+    ck_assert_uint_lt(vm_stats(&vm).peak_committed_bytes, 64 * MIB);
+  }
+  stop();
+}
+END_TEST
+
+/* Some that are old live on, and what is allocated is large and dies at once: what a cycle leaves is swept in time, so garbage
+   does not count as live when the heap gets its size. */
+START_TEST(f30_large_garbage_makes_no_larger_heap) {
+  uint64_t random = 1;
+  start_with("4M", "512M", "60s");
+  for (unsigned i = 0; i < 2500; i++) {
+    uint64_t word = vm_word(make_in(TSR_NON_MOVING, VECTOR, i, 500));
+    if (i > 0) vm_set(vm.m, vm_ref(word), vm_slot_index(VECTOR, 0), roots[0].word);
+    roots[0].word = word;
+  }
+  uint64_t majors = vm_stats(&vm).major_collections;
+  for (unsigned i = 0; i < many(1000); i++)
+    place_must(&vm, TSR_LARGE, BYTES, i, 100 * KIB + vm_random(&random) % (2 * MIB));
+  if (vm_is_generational() && vm_stress == NULL) {
+    ck_assert_uint_lt(vm_stats(&vm).heap_limit_bytes, 80 * MIB);
+    ck_assert_uint_le(vm_stats(&vm).major_collections, majors + 1);
+  }
+  stop();
+}
+END_TEST
+
+/* Objects of two sizes die at random among the old, so that what is free lies in gaps, each of a few objects. They are filled
+   before the heap takes more than it has, or collects everything. */
+#define SCATTERED 40000u
+
+START_TEST(f22_a_heap_full_of_gaps_goes_on) {
+  static const char *const most[] = {"8M", "64M"};
+  uint64_t random = 3;
+  vm_init(&vm);
+  vm_alone(&vm);
+  vm_pin(&vm, "heap_max", most[_i]);
+  vm_pin(&vm, "heap_min", "4M");
+  vm_pin(&vm, "nursery", "256K");
+  vm_pin(&vm, "pause_goal", "60s");
+  vm_start(&vm);
+  open_roots();
+  roots[0].word = vm_word(vm_new(vm.m, VECTOR, 1, SCATTERED));
+  for (unsigned i = 0; i < SCATTERED; i++)
+    vm_set(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, i), FIXNUM(0));
+  for (unsigned n = 0; n < many(VM_SANITIZED ? 30 : 60) * SCATTERED; n++) {
+    unsigned i = (unsigned)(vm_random(&random) % SCATTERED);
+    uint64_t fresh = vm_word(n % 2 == 0 ? make(PAIR, i, 0) : make(BYTES, i, 60));
+    if (n % 2 == 0) {
+      vm_set(vm.m, vm_ref(fresh), vm_slot_index(PAIR, 0), FIXNUM(i));
+      vm_set(vm.m, vm_ref(fresh), vm_slot_index(PAIR, 1), FIXNUM(0));
+    }
+    vm_set(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, i), fresh);
+  }
+  for (unsigned i = 0; i < SCATTERED; i++) {
+    uint64_t word = vm_get(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, i));
+    if (word != FIXNUM(0)) ck_assert_uint_eq(vm_tag_of(vm_ref(word)), i & 0xffff);
+  }
+  if (vm_is_generational() && vm_stress == NULL) {
+    ck_assert_uint_le(vm_stats(&vm).major_collections, 1);
+    ck_assert_uint_le(vm_stats(&vm).peak_committed_bytes, 12 * MIB);
+  }
+  stop();
+}
+END_TEST
+
 /* What dies young goes at the next collection; what dies old when everything is collected. */
 START_TEST(the_old_die_when_everything_is_collected) {
   start_young("256K");
@@ -400,10 +505,15 @@ static void add(TCase *tests) {
   tcase_add_test(tests, a001_14_what_is_sealed_after_a_store);
   tcase_add_test(tests, f22_what_is_remembered_is_remembered_once);
   tcase_add_test(tests, f22_a_survivor_of_two_is_promoted);
+  tcase_add_test(tests, f24_the_nursery_follows_the_pause_goal);
+  tcase_add_test(tests, a001_14_a_full_heap_grows_until_a_cycle_has_ended);
   tcase_add_test(tests, the_old_die_when_everything_is_collected);
   tcase_add_test(tests, weak_handles_follow_the_young);
   tcase_add_test(tests, a_pinned_young_object_stays);
   tcase_add_loop_test(tests, random_stores_into_old_objects, 0, 2);
+  if (!vm_collects || vm_verifies) return; /* the verifier takes too long for what it shows */
+  tcase_add_test(tests, f30_large_garbage_makes_no_larger_heap);
+  tcase_add_loop_test(tests, f22_a_heap_full_of_gaps_goes_on, 0, 2);
 }
 
 int main(void) {

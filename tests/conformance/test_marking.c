@@ -19,7 +19,7 @@ static void start_marking(void) {
 }
 
 static unsigned often(unsigned n) {
-  return many(VM_SANITIZED ? n / 8 : n);
+  return many(VM_SANITIZED || vm_verifies ? n / 8 : n);
 }
 
 static bool marks_in_steps(void) {
@@ -279,6 +279,178 @@ START_TEST(a001_07_the_dead_leave_the_log) {
 }
 END_TEST
 
+/* ---- what is swept later: F06, F30 --------------------------------------------------------------------------- */
+
+#define SPARSE 200u
+
+static void start_sweeping(const char *heap_max) {
+  vm_init(&vm);
+  vm_alone(&vm);
+  vm_pin(&vm, "heap_max", heap_max);
+  vm_pin(&vm, "heap_min", "16M");
+  vm_pin(&vm, "nursery", "256K");
+  vm_pin(&vm, "pause_goal", "60s"); /* so that marking takes one step */
+  begin();
+}
+
+/* Vectors of 1 KiB, more than ten MiB of them, of which few are kept. */
+static void make_sparse(tsr_semantics semantics) {
+  for (unsigned i = 0; i < 64 * SPARSE; i++) {
+    uint64_t word = vm_word(make_in(semantics, VECTOR, i, 127));
+    if (i % 64 == 0) roots[i / 64].word = word;
+  }
+}
+
+/* Allocates among the old, until a cycle ends. */
+static void end_cycle_by_filling(void) {
+  if (!marks_in_steps()) {
+    vm_collect(&vm);
+    return;
+  }
+  uint64_t cycles = vm_stats(&vm).cycles;
+  while (vm_stats(&vm).cycles == cycles) {
+    make_in(TSR_NON_MOVING, BYTES, 1, KIB);
+    vm_garbage(vm.m, KIB);
+  }
+}
+
+static void check_sparse(void) {
+  for (unsigned i = 0; i < SPARSE; i++)
+    ck_assert(is_made(roots[i].word, VECTOR, 64 * i));
+}
+
+/* Whether blocks wait to be swept. */
+static bool sweeps_later(void) {
+  return marks_in_steps() && vm_stress == NULL;
+}
+
+/* Right after a cycle whoever looks at all objects finds those that live. */
+START_TEST(f30_what_is_not_swept_yet_is_not_there) {
+  start_sweeping("256M");
+  make_sparse(TSR_NON_MOVING);
+  end_cycle_by_filling();
+  if (vm_collects && vm_stress == NULL) {
+    ck_assert_uint_eq(vm_enumerate(vm.m).by_kind[VECTOR], SPARSE);
+  }
+  ck_assert_int_eq(tsr_heap_verify(vm.m, NULL), TSR_OK);
+  check_sparse();
+  stop();
+}
+END_TEST
+
+/* What is allocated after a cycle makes room for itself: mutators sweep, and what is free is used before new blocks are. */
+START_TEST(f06_mutators_sweep) {
+  start_sweeping("256M");
+  make_sparse(TSR_NON_MOVING);
+  end_cycle_by_filling();
+  tsr_stats before = vm_stats(&vm);
+  for (unsigned i = 0; i < 32 * SPARSE; i++)
+    make_in(TSR_NON_MOVING, VECTOR, 1 + i, 127);
+  vm_garbage(vm.m, 2 * MIB);
+  tsr_stats after = vm_stats(&vm);
+  check_sparse();
+  if (sweeps_later()) {
+    ck_assert_uint_gt(after.lazy_sweeps, before.lazy_sweeps);
+    ck_assert_uint_ge(after.live_bytes_after_last, SPARSE * KIB);
+    ck_assert_uint_le(after.used_bytes, before.used_bytes + 2 * MIB);
+    ck_assert_uint_eq(after.major_collections, before.major_collections);
+  }
+  ck_assert_int_eq(tsr_heap_verify(vm.m, NULL), TSR_OK);
+  stop();
+}
+END_TEST
+
+/* Nobody asks for old memory; blocks in which nothing lives go back all the same, and the heap gets its size. */
+START_TEST(f30_the_young_sweep_for_the_old) {
+  start_sweeping("256M");
+  make_sparse(TSR_NON_MOVING);
+  for (unsigned i = 0; i < SPARSE; i++)
+    roots[i].word = 0;
+  end_cycle_by_filling();
+  tsr_stats before = vm_stats(&vm);
+  for (unsigned i = 0; i < 2 * SPARSE; i++)
+    vm_garbage(vm.m, 16 * KIB);
+  if (sweeps_later()) {
+    ck_assert_uint_gt(vm_stats(&vm).lazy_sweeps, before.lazy_sweeps);
+    ck_assert_uint_lt(vm_stats(&vm).used_bytes, 4 * MIB);
+    ck_assert_uint_lt(vm_stats(&vm).live_bytes_after_last, 4 * MIB);
+  }
+  stop();
+}
+END_TEST
+
+/* What waits to be swept is found before everything is collected, and by whoever may not collect. */
+START_TEST(f30_a_full_heap_is_swept_first) {
+  start_sweeping("24M");
+  make_sparse(TSR_NON_MOVING);
+  end_cycle_by_filling();
+  tsr_stats before = vm_stats(&vm);
+  size_t size = vm_size(BYTES, 14 * MIB);
+  uint32_t request = _i == 0 || !sweeps_later() ? 0 : TSR_ALLOC_NO_COLLECT;
+  void *memory = tsr_alloc_with(vm.m, size, TSR_OBJECT_ALIGN, 0, TSR_LARGE, request, NULL);
+  ck_assert_ptr_nonnull(memory);
+  vm_init_object(memory, BYTES, 7, 14 * MIB);
+  vm_fill((tsr_ref)memory, 7);
+  uint64_t large = vm_word((tsr_ref)memory);
+  if (sweeps_later()) {
+    ck_assert_uint_gt(before.used_bytes, 12 * MIB);
+    ck_assert_uint_eq(vm_stats(&vm).major_collections, before.major_collections);
+  }
+  check_sparse();
+  ck_assert(is_made(large, BYTES, 7));
+  stop();
+}
+END_TEST
+
+/* Objects are born among others that are dead and not swept yet, are promoted to where those are, and stored into. */
+START_TEST(f30_what_is_born_before_the_sweep_has_ended_is_kept) {
+  static const tsr_semantics placements[] = {TSR_NON_MOVING, TSR_DEFAULT, TSR_IMMORTAL};
+  unsigned tags[SPARSE] = {0};
+  seed = 11;
+  start_sweeping("256M");
+  for (unsigned round = 0; round < (VM_SANITIZED ? 3 : 8); round++) {
+    make_sparse(placements[round % 2]);
+    end_cycle_by_filling();
+    memset(tags, 0, sizeof tags);
+    for (unsigned n = 1; n < many(8000); n++) {
+      uint64_t fresh = vm_word(make_in(placements[n % 64 == 0 ? 2 : n % 2], RECORD, n, 0));
+      size_t i = draw(SPARSE), k = draw(SPARSE);
+      tags[i] = n & 0xffff;
+      vm_set(vm.m, vm_ref(roots[i].word), vm_slot_index(VECTOR, 5), fresh);
+      uint64_t found = vm_get(vm.m, vm_ref(roots[k].word), vm_slot_index(VECTOR, 5));
+      if (tags[k] != 0) ck_assert(is_made(found, RECORD, tags[k]));
+    }
+    ck_assert_int_eq(tsr_heap_verify(vm.m, NULL), TSR_OK);
+  }
+  stop();
+}
+END_TEST
+
+/* Keeps one of four, in old memory and in young. */
+static void fill_and_look(vm_thread *self) {
+  tsr_slot *own = &roots[SPARSE + 500 * self->index];
+  for (unsigned n = 0; n < 2000; n++) {
+    tsr_ref fresh = vm_new_with(self->m, RECORD, n, 0, n % 8 == 0 ? TSR_NON_MOVING : TSR_DEFAULT);
+    EXPECT(self, fresh != NULL);
+    vm_fill(fresh, n);
+    if (n % 4 == 0) own[n / 4].word = vm_word(fresh);
+    EXPECT(self, is_made(own[n / 8].word, RECORD, n / 8 * 4));
+  }
+}
+
+START_TEST(f30_many_threads_sweep) {
+  start_sweeping("256M");
+  for (unsigned round = 0; round < 4; round++) {
+    make_sparse(TSR_NON_MOVING);
+    end_cycle_by_filling();
+    vm_threads(&vm, 4, fill_and_look, NULL);
+    check_sparse();
+  }
+  ck_assert_int_eq(tsr_heap_verify(vm.m, NULL), TSR_OK);
+  stop();
+}
+END_TEST
+
 START_TEST(cycles_and_steps_are_counted) {
   start_marking();
   roots[0].word = vm_word(make(PAIR, 1, 0));
@@ -437,8 +609,20 @@ START_TEST(a001_17_finalizers_of_the_old_are_ready_after_a_cycle) {
 }
 END_TEST
 
+static void add_sweeping(TCase *tests) {
+  tcase_add_test(tests, f30_many_threads_sweep);
+  if (vm_wants_threads()) return;
+  tcase_add_test(tests, f30_what_is_not_swept_yet_is_not_there);
+  tcase_add_test(tests, f06_mutators_sweep);
+  tcase_add_test(tests, f30_the_young_sweep_for_the_old);
+  tcase_add_loop_test(tests, f30_a_full_heap_is_swept_first, 0, 2);
+  tcase_add_test(tests, f30_what_is_born_before_the_sweep_has_ended_is_kept);
+}
+
 static void add(TCase *tests) {
   tcase_set_timeout(tests, 600);
+  /* With the option verify everything is swept at once. */
+  if (vm_collects && !vm_verifies) add_sweeping(tests);
   tcase_add_loop_test(tests, a001_07_what_moves_about_between_steps_is_kept, 0, 2);
   tcase_add_test(tests, a001_07_what_the_young_hold_is_kept);
   tcase_add_test(tests, a001_07_what_the_immortal_hold_is_kept);

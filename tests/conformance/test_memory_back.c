@@ -74,8 +74,8 @@ static void check_resident(testvm *vm) {
   ck_assert(system_ranges(&mappings));
   system_sum sum = system_sum_of(&mappings, &reported);
   uint64_t most = live + sums.buffers;
-  /* What was promoted stays where it is, and the short runs of free blocks between are kept. */
-  uint64_t between = vm_is_generational() ? most / 2 : most / 5;
+  /* The short runs of free blocks between are kept. */
+  uint64_t between = most / 5;
   ck_assert_msg(sum.resident_bytes <= most + between,
                 "%llu bytes are resident; %llu are live, and %llu buffers",
                 (unsigned long long)sum.resident_bytes, (unsigned long long)live,

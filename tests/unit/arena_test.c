@@ -126,17 +126,10 @@ END_TEST
 
 /* ---- everything at once ------------------------------------------------------------------------------ */
 
-static uint64_t next_random(uint64_t *state) {
-  *state ^= *state << 13;
-  *state ^= *state >> 7;
-  *state ^= *state << 17;
-  return *state >> 8;
-}
-
 /* To a random size, sometimes twice, by whichever mutator is there. */
 static void shrink_at_random(tsr_mutator *m, tsr_slot *root, uint64_t *state) {
   unit_array *array = (unit_array *)(uintptr_t)root->word;
-  uint64_t length = next_random(state) % (array->length + 1);
+  uint64_t length = unit_random(state) % (array->length + 1);
   tsr_error error = {0};
   tsr_status status = tsr_shrink(m, (tsr_ref)array, 16 + 8 * (size_t)length, &error);
   ck_assert_msg(status == TSR_OK, "%s", error.message);
@@ -149,17 +142,17 @@ START_TEST(blocks_stay_filed_whatever_happens) {
   fixture f;
   fixture_open(&f, plans[_i % PLANS]);
   for (unsigned step = 0; step < 4000; step++) {
-    tsr_mutator *m = f.m[next_random(&state) % MUTATORS];
-    tsr_slot *root = &f.roots[next_random(&state) % 64];
-    tsr_semantics semantics = placements[next_random(&state) % 8 == 0];
-    if (next_random(&state) % 16 == 0) semantics |= TSR_READ_ONLY;
-    size_t bytes = 16 + 8 * (next_random(&state) % (next_random(&state) % 8 == 0 ? 900 : 40));
-    size_t align = (size_t)8 << next_random(&state) % 5;
-    size_t offset = 8 * (next_random(&state) % 8);
+    tsr_mutator *m = f.m[unit_random(&state) % MUTATORS];
+    tsr_slot *root = &f.roots[unit_random(&state) % 64];
+    tsr_semantics semantics = placements[unit_random(&state) % 8 == 0];
+    if (unit_random(&state) % 16 == 0) semantics |= TSR_READ_ONLY;
+    size_t bytes = 16 + 8 * (unit_random(&state) % (unit_random(&state) % 8 == 0 ? 900 : 40));
+    size_t align = (size_t)8 << unit_random(&state) % 5;
+    size_t offset = 8 * (unit_random(&state) % 8);
     tsr_leave_native(m);
-    if (root->word != 0 && next_random(&state) % 2 == 0) {
+    if (root->word != 0 && unit_random(&state) % 2 == 0) {
       shrink_at_random(m, root, &state);
-      if (next_random(&state) % 2 == 0) shrink_at_random(m, root, &state);
+      if (unit_random(&state) % 2 == 0) shrink_at_random(m, root, &state);
     } else {
       root->word = (uint64_t)(uintptr_t)make_array(m, bytes, align, offset, semantics);
     }

@@ -23,13 +23,6 @@
 #define THREADS_MOST 8u
 #define SHADOWS_MOST 40u
 
-static uint64_t next_random(uint64_t *state) {
-  *state ^= *state << 13;
-  *state ^= *state >> 7;
-  *state ^= *state << 17;
-  return *state >> 8;
-}
-
 /* ---- a heap that is full of objects ------------------------------------------------------------- */
 
 typedef struct object {
@@ -94,7 +87,7 @@ static void open_full(uint32_t blocks, uint32_t most, uint64_t *state) {
   f.c = &f.heap->spaces->compaction;
   const arena *a = &f.heap->spaces->arenas[ARENA_MOVABLE];
   while (f.count < OBJECTS_MOST) {
-    uint32_t granules = 2 + (uint32_t)(next_random(state) % (most - 1));
+    uint32_t granules = 2 + (uint32_t)(unit_random(state) % (most - 1));
     void *memory = tsr_alloc(f.m, (size_t)granules * TSR_GRANULE, 8, 0, TSR_DEFAULT);
     ck_assert_ptr_nonnull(memory);
     f.objects[f.count] = (object){.address = (uintptr_t)memory, .granules = granules};
@@ -122,16 +115,16 @@ static void close_full(void) {
 
 static void keep_at_random(uint64_t *state, uint64_t percent) {
   for (size_t i = 0; i < f.count; i++)
-    f.objects[i].lives = next_random(state) % 100 < percent;
+    f.objects[i].lives = unit_random(state) % 100 < percent;
 }
 
 /* Each block has a share of its own. */
 static void keep_unevenly(uint64_t *state) {
   uint64_t percent[BLOCKS_MOST];
   for (size_t b = 0; b < BLOCKS_MOST; b++)
-    percent[b] = next_random(state) % 4 == 0 ? 0 : next_random(state) % 101;
+    percent[b] = unit_random(state) % 4 == 0 ? 0 : unit_random(state) % 101;
   for (size_t i = 0; i < f.count; i++)
-    f.objects[i].lives = next_random(state) % 100 < percent[block_of(f.objects[i].address)];
+    f.objects[i].lives = unit_random(state) % 100 < percent[block_of(f.objects[i].address)];
 }
 
 /* All live but what lies in the first blocks: so everything slides by as much, and each destination waits for
@@ -155,7 +148,7 @@ static void place_block(uint32_t index) {
 static void place_at_random(uint64_t *state, unsigned one_in) {
   for (uint32_t i = 0; i < block_map_extent(&f.heap->blocks); i++) {
     if (block_map_spaces(&f.heap->blocks)[i] != BLOCK_MOVABLE) continue;
-    if (next_random(state) % one_in == 0) place_block(i);
+    if (unit_random(state) % one_in == 0) place_block(i);
   }
 }
 

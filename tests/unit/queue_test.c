@@ -19,13 +19,6 @@
     if (!(condition)) ck_abort_msg(__VA_ARGS__);                                                   \
   } while (0)
 
-static uint64_t next_random(uint64_t *state) {
-  *state ^= *state << 13;
-  *state ^= *state >> 7;
-  *state ^= *state << 17;
-  return *state >> 8;
-}
-
 /* ---- items ------------------------------------------------------------------------------------- */
 
 typedef struct item {
@@ -267,14 +260,14 @@ START_TEST(the_ring_goes_round) {
   uint64_t state = 99;
   size_t pushed = 0, taken = 0;
   for (unsigned round = 0; round < 3000; round++) {
-    for (uint64_t more = next_random(&state) % 30; more > 0; more--)
+    for (uint64_t more = unit_random(&state) % 30; more > 0; more--)
       pushed += push(&f.queue, pushed);
-    if (next_random(&state) % 2 == 0) mark_queue_share(&f.queue);
-    if (next_random(&state) % 2 == 0 && mark_queue_steal(&thief.queue, &f.queue)) {
+    if (unit_random(&state) % 2 == 0) mark_queue_share(&f.queue);
+    if (unit_random(&state) % 2 == 0 && mark_queue_steal(&thief.queue, &f.queue)) {
       taken += pop_all(&thief.queue);
     }
     mark_entry entry;
-    for (uint64_t fewer = next_random(&state) % 20; fewer > 0; fewer--) {
+    for (uint64_t fewer = unit_random(&state) % 20; fewer > 0; fewer--) {
       if (!mark_queue_pop(&f.queue, &entry)) break;
       take(entry);
       taken++;
@@ -400,12 +393,12 @@ static void own_all(uint64_t *state, size_t count) {
   mark_queue *queue = &all.owner.queue;
   mark_entry entry;
   for (size_t i = 0; i < count;) {
-    for (uint64_t more = next_random(state) % 40; more > 0 && i < count; more--) {
+    for (uint64_t more = unit_random(state) % 40; more > 0 && i < count; more--) {
       if (!push(queue, i)) break;
       i++;
     }
     mark_queue_share(queue);
-    for (uint64_t fewer = next_random(state) % 24; fewer > 0; fewer--) {
+    for (uint64_t fewer = unit_random(state) % 24; fewer > 0; fewer--) {
       if (mark_queue_pop(queue, &entry)) take(entry);
     }
   }

@@ -324,12 +324,18 @@ END_TEST
 
 /* ---- a heap ---------------------------------------------------------------------------------- */
 
+/* As unit_binding; nothing is stored into an object that is not new. */
+static const tsr_binding barrier_binding = {TSR_BINDING_HEADER, .name = "unit",
+                                            .does = TSR_DOES_SAFEPOINTS | TSR_DOES_UPDATABLE_SLOTS |
+                                                    TSR_DOES_WRITE_BARRIER,
+                                            .layouts = unit_layouts, .layout_count = 2};
+
 static tsr_heap *heap_with(const char *plan, const char *const (*pinned)[2], size_t count) {
   tsr_options *options = tsr_options_create();
   ck_assert_int_eq(tsr_options_set(options, "plan", plan, NULL), TSR_OK);
   for (size_t i = 0; i < count; i++)
     ck_assert_int_eq(tsr_options_set(options, pinned[i][0], pinned[i][1], NULL), TSR_OK);
-  tsr_heap *heap = tsr_heap_create(&unit_binding, NULL, options, NULL);
+  tsr_heap *heap = tsr_heap_create(&barrier_binding, NULL, options, NULL);
   ck_assert_ptr_nonnull(heap);
   tsr_options_destroy(options);
   return heap;
@@ -433,6 +439,79 @@ START_TEST(a_balanced_heap_counts_as_its_plan_does) {
 }
 END_TEST
 
+/* 4 MiB were room before the first collection, so 8 MiB may be held until one has ended; never more than the maximum. */
+START_TEST(a_heap_stretches_by_its_room) {
+  static const struct {
+    const char *max;
+    size_t fits, fits_not; /* blocks more */
+  } cases[] = {{"64M", 60, 260}, {"6M", 30, 160}};
+  for (size_t i = 0; i < 2; i++) {
+    const char *const pinned[][2] = {{"heap_max", cases[i].max}, {"heap_min", "4M"}};
+    tsr_heap *heap = heap_with("quadcolor", pinned, 2);
+    occupy(heap, 4 * MIB - 256 * KIB);
+    uintptr_t limit = os_atomic_load(&heap->limit_bytes);
+    ck_assert(!heap_fits_now(heap, 0, cases[i].fits));
+    ck_assert(!heap_stretch(heap, 0, cases[i].fits_not));
+    ck_assert_uint_eq(os_atomic_load(&heap->limit_bytes), limit);
+    ck_assert(heap_stretch(heap, cases[i].fits / 2, 0));
+    ck_assert(heap_fits_now(heap, cases[i].fits / 2, 0));
+    ck_assert_uint_gt(os_atomic_load(&heap->limit_bytes), limit);
+    ck_assert_uint_le(os_atomic_load(&heap->limit_bytes), 8 * MIB);
+    ck_assert_uint_le(os_atomic_load(&heap->limit_bytes), heap->account.limit_bytes);
+    ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+  }
+}
+END_TEST
+
+/* ---- the nursery ------------------------------------------------------------------------------ */
+
+START_TEST(F24_the_nursery_is_what_the_goal_allows) {
+  ck_assert_uint_eq(nursery_bytes_for(1e9, 0.002), 2000000);
+  ck_assert_uint_eq(nursery_bytes_for(1e9, 0.0001), 512 * KIB);
+  ck_assert_uint_eq(nursery_bytes_for(1e9, 1), 4 * MIB);
+  ck_assert_uint_eq(nursery_bytes_for(0, 1), 512 * KIB);
+}
+END_TEST
+
+/* 64 blocks in 2 ms are 2^20 bytes a ms, so three goals of 0.5 ms are worth 1.5 MiB. */
+START_TEST(F24_roots_make_no_smaller_nursery) {
+  static const char *const pinned[][2] = {
+      {"heap_max", "64M"}, {"heap_min", "64M"}, {"pause_goal", "500us"}};
+  tsr_heap *heap = heap_with("quadcolor", pinned, 3);
+  ck_assert_uint_eq(nursery_blocks(heap), 32);
+  ck_assert_uint_eq(nursery_filled_blocks(heap, 5), 5);
+  nursery_learn(heap, 0, 0, 100 * MS); /* nothing was allocated */
+  ck_assert_uint_eq(nursery_blocks(heap), 32);
+  nursery_learn(heap, 64, 0, 2 * MS);
+  ck_assert_uint_eq(nursery_blocks(heap), 48);
+  nursery_learn(heap, 64, 4 * MS, 2 * MS); /* two on the average: as long for the rest */
+  ck_assert_uint_eq(nursery_blocks(heap), 64);
+  nursery_learn(heap, 64, 1000 * MS, 2 * MS);
+  ck_assert_uint_eq(nursery_blocks(heap), 128);
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
+/* An eighth of the heap; more where to clear it takes less than the roots, up to half of what is not live. */
+START_TEST(F24_many_roots_make_large_objects_wait) {
+  tsr_heap *heap = heap_with("quadcolor", NULL, 0);
+  size_t blocks = os_atomic_load(&heap->limit_bytes) >> BLOCK_SHIFT;
+  ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 8);
+  nursery_learn(heap, 0, MS / 10, 0);
+  ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 8);
+  for (unsigned i = 0; i < 50; i++)
+    nursery_learn(heap, 0, 2 * MS, 0); /* in which 8 MB are cleared */
+  ck_assert_uint_ge(nursery_large_blocks(heap), 8 * 1000 * 1000 / BLOCK_BYTES - 1);
+  ck_assert_uint_le(nursery_large_blocks(heap), 8 * 1000 * 1000 / BLOCK_BYTES);
+  for (unsigned i = 0; i < 50; i++)
+    nursery_learn(heap, 0, 1000 * MS, 0);
+  ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 2);
+  os_atomic_store(&heap->sizing.live_bytes, blocks * BLOCK_BYTES / 2);
+  ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 4);
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("sizing");
   TCase *tests = tcase_create("all");
@@ -461,6 +540,10 @@ int main(void) {
   tcase_add_test(tests, a_heap_that_only_collects_is_overloaded);
   tcase_add_test(tests, a_heap_with_room_is_not_overloaded);
   tcase_add_test(tests, a_balanced_heap_counts_as_its_plan_does);
+  tcase_add_test(tests, a_heap_stretches_by_its_room);
+  tcase_add_test(tests, F24_the_nursery_is_what_the_goal_allows);
+  tcase_add_test(tests, F24_roots_make_no_smaller_nursery);
+  tcase_add_test(tests, F24_many_roots_make_large_objects_wait);
   suite_add_tcase(suite, tests);
   return unit_run(suite);
 }

@@ -43,6 +43,14 @@ static inline tsr_heap *unit_heap(const char *plan, const char *max) {
   return heap;
 }
 
+/* A small generator of pseudo-random numbers (xorshift64). The state may not be zero. */
+static inline uint64_t unit_random(uint64_t *state) {
+  *state ^= *state << 13;
+  *state ^= *state >> 7;
+  *state ^= *state << 17;
+  return *state >> 8;
+}
+
 /* Runs one suite in this process, so that sanitizers see all of it. */
 static inline int unit_run(Suite *suite) {
   SRunner *runner = srunner_create(suite);

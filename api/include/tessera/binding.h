@@ -71,8 +71,9 @@ typedef struct tsr_collection {
   uint64_t release_ns;       /**< wall time of what comes after: compaction, sweeping, freeing */
   uint32_t workers;          /**< threads that took part */
   uint32_t minor;            /**< 1: of the young generation; `live_bytes` is what survived of it */
-  /** 1: a cycle of marking has ended in it: what was old and dead is freed, and `live_bytes` is all that is live */
-  uint32_t remark;
+  uint32_t
+      remark; /**< 1: a cycle of marking has ended in it; what was old and dead is freed from now on */
+  uint32_t swept; /**< 1: and that has ended: `live_bytes` is all that is live */
 } tsr_collection;
 
 /**

@@ -110,7 +110,8 @@ typedef struct tsr_stats {
   uint64_t used_bytes;      /**< blocks handed out now */
   uint64_t committed_bytes; /**< everything the heap holds now: blocks, metadata, queues, handles */
   uint64_t peak_committed_bytes;
-  uint64_t live_bytes_after_last; /**< 0 before the first collection */
+  uint64_t
+      live_bytes_after_last; /**< 0 before the first collection; what minor collections keep does not count */
   uint64_t heap_max_bytes;
   uint64_t heap_limit_bytes; /**< current size: a collection starts before used memory passes it */
   uint32_t workers;        /**< threads that took part in the last collection; 1 before the first */
@@ -121,6 +122,7 @@ typedef struct tsr_stats {
   uint64_t barrier_slow;   /**< stores that took the write barrier's slow path and were noted */
   uint64_t
       barrier_slots; /**< slots of large arrays that were noted one by one, and don't count above */
+  uint64_t lazy_sweeps; /**< times that a mutator swept some of what the last cycle has left */
 } tsr_stats;
 
 /** Fills `stats` up to the size the caller gave. TSR_MISMATCH for an impossible size. Any thread;
