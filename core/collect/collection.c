@@ -83,9 +83,9 @@ static collection_outcome world_claim(tsr_mutator *self, bool to_collect) {
   struct collector *collector = self->heap->collector;
   collection_outcome outcome = COLLECTION_RAN;
   os_mutex_lock(&collector->lock);
-  /* Collections without a pause between them would keep binders out for ever. Who waits here may not be waited for: once
-     the world is claimed this mutator stops for that. */
-  while (collector->binders > 0 && !collector->in_progress) {
+  /* Collections without a pause between them would keep who binds out for ever, and who unbinds in. Who waits here may not
+     be waited for: once the world is claimed this mutator stops for that. */
+  while (collector->passers > 0 && !collector->in_progress) {
     os_condition_wait(&collector->resumed, &collector->lock);
   }
   if (to_collect && collector->disabled > 0) {

@@ -23,7 +23,8 @@ struct collector {
   bool stopping;    /* built-in safepoints: mutators that ask are to stop */
   uint32_t claims;  /* mutators between their claim and the end of their resume: while there is
                        one, nobody binds */
-  uint32_t binders; /* threads that wait to bind; who would claim the world lets them go first */
+  uint32_t
+      passers; /* threads that wait to bind or unbind: who would claim the world is behind them */
   uint32_t disabled;
   uint64_t serial;   /* of the newest claim */
   uint64_t started;  /* collections */

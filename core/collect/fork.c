@@ -75,7 +75,7 @@ tsr_status fork_child(tsr_mutator *self, tsr_error *error) {
   collector->in_progress = false;
   collector->stopping = false;
   collector->claims = 0;
-  collector->binders = 0;
+  collector->passers = 0;
   collector->finished = collector->started;
   team_forget_threads(self->heap);
   os_stack_forget_thread(&collector->stack);

@@ -24,6 +24,11 @@ static void mutator_link(tsr_heap *heap, struct tsr_mutator_private *own) {
   os_atomic_store(&heap->bound_mutators, os_atomic_load(&heap->bound_mutators) + 1);
 }
 
+/* Who would claim the world may go on. Under the lock. */
+static void mutator_pass(struct collector *collector) {
+  if (--collector->passers == 0) os_condition_wake_all(&collector->resumed);
+}
+
 /* The mutator joins when no collection is on. */
 static tsr_status mutator_join(tsr_heap *heap, struct tsr_mutator_private *own,
                                tsr_mutator *storage, void *vm_thread, tsr_error *error) {
@@ -31,12 +36,12 @@ static tsr_status mutator_join(tsr_heap *heap, struct tsr_mutator_private *own,
   os_mutex_lock(&collector->lock);
   /* Asked before the wait, too: a mutator of this thread would be waited for by the collection. */
   bool bound = mutator_is_bound(collector, storage, vm_thread);
-  collector->binders++;
+  collector->passers++;
   while (!bound && collector->claims > 0) {
     os_condition_wait(&collector->resumed, &collector->lock);
     bound = mutator_is_bound(collector, storage, vm_thread);
   }
-  if (--collector->binders == 0) os_condition_wake_all(&collector->resumed);
+  mutator_pass(collector);
   if (!bound) {
     memset(storage, 0, sizeof *storage);
     *storage = (tsr_mutator){.heap = heap, .vm_thread = vm_thread, .private_part = own};
@@ -94,15 +99,17 @@ static void mutator_unlink(tsr_heap *heap, const struct tsr_mutator_private *own
 /* Leaves the list at a moment when no collection is on: a safepoint. */
 static void mutator_leave(tsr_mutator *mutator) {
   struct collector *collector = mutator->heap->collector;
-  for (;;) {
-    os_mutex_lock(&collector->lock);
-    if (!collector->in_progress) break;
+  os_mutex_lock(&collector->lock);
+  collector->passers++;
+  while (collector->in_progress) {
     os_mutex_unlock(&collector->lock);
     safepoint_block(mutator);
+    os_mutex_lock(&collector->lock);
   }
   bump_revoke_all(mutator);
   bump_check_revoked(mutator);
   mutator_unlink(mutator->heap, mutator->private_part);
+  mutator_pass(collector);
   os_mutex_unlock(&collector->lock);
 }
 

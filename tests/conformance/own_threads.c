@@ -8,9 +8,11 @@ static own_threads *own_of(void *data) {
 }
 
 static void park(own_threads *own) {
+  own->parked++;
   while (atomic_load(&own->stopping)) {
     pthread_cond_wait(&own->changed, &own->lock);
   }
+  if (--own->parked == 0) pthread_cond_broadcast(&own->changed);
 }
 
 static void stop_all(void *data, tsr_heap *heap, tsr_mutator *self) {
@@ -19,6 +21,10 @@ static void stop_all(void *data, tsr_heap *heap, tsr_mutator *self) {
   own_threads *own = own_of(data);
   pthread_mutex_lock(&own->lock);
   own->stops++;
+  /* Whoever waited for the end of the last stop goes first. */
+  while (own->parked > 0 && !atomic_load(&own->stopping)) {
+    pthread_cond_wait(&own->changed, &own->lock);
+  }
   if (atomic_exchange(&own->stopping, true)) own->overlapping_stops++;
   while (own->running > 1) {
     pthread_cond_wait(&own->changed, &own->lock);

@@ -15,6 +15,7 @@ typedef struct own_threads {
   pthread_cond_t changed;
   atomic_bool stopping;
   unsigned running;               /* under lock */
+  unsigned parked;                /* threads that wait for the end of a stop; the same */
   unsigned stops, resumes;        /* under lock */
   unsigned blocks;                /* under lock */
   unsigned overlapping_stops;     /* under lock: must stay 0 */

@@ -402,6 +402,7 @@ static void child_resets_threads(parent *p) {
   pthread_cond_init(&p->own.changed, NULL);
   memset(p->own.mutators, 0, sizeof p->own.mutators);
   p->own.running = 1;
+  p->own.parked = 0;
   atomic_store(&p->own.stopping, false);
 }
 
