@@ -8,7 +8,7 @@
 
 /* Arms nothing: for plans that trace everything at each collection, or never collect. */
 extern const struct barrier barrier_none;
-/* Arms what is old: for plans with a young generation. */
+/* Arms what is old: for plans with a young generation, or that mark in steps. */
 extern const struct barrier barrier_quadcolor;
 
 /* Whether a store is refused, and reported, since the object is sealed. */

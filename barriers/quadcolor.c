@@ -1,7 +1,10 @@
 /*
- * The barrier of plans with a young generation: the first store into an old object since the last collection that
- * looked at it makes it gray and logs it; what comes after takes the fast path. A large array stays armed, and the slot
- * is noted.
+ * The barrier of plans with a young generation, or that mark in steps: the first store into an old object since the last
+ * collection that looked at it makes it gray and logs it; what comes after takes the fast path. A large array stays armed, and
+ * the slot is noted.
+ *
+ * Without a young generation that is for marking alone: between two cycles an object just becomes gray, and is armed again
+ * when it is scanned.
  */
 #include "barriers/barriers.h"
 #include "core/heap/heap.h"
@@ -13,17 +16,18 @@ static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, const t
   tsr_heap *heap = mutator->heap;
   size_t noted;
   if (barrier_refuses(mutator, object)) return;
-  if (remembered_add_slots(heap, object, first, count, &noted)) {
+  bool logs = heap->plan->generational || heap_is_marking(heap);
+  if (logs && remembered_add_slots(heap, object, first, count, &noted)) {
     if (noted > 0) os_atomic_add_full(&heap->barrier_slots, noted);
     return;
   }
   /* The verifier arms young objects too. */
   bool is_old = block_space_stays(block_map_space_of(&heap->blocks, (uintptr_t)object));
   unsigned before = os_atomic_byte_change((unsigned char *)object + TSR_GC_BYTE_OFFSET,
-                                          is_old ? GC_LOGGED : 0, GC_ARMED);
+                                          logs && is_old ? GC_LOGGED : 0, GC_ARMED);
   /* Another mutator may have been quicker. */
   if ((before & GC_ARMED) == 0 || !is_old) return;
-  remembered_add(heap, object);
+  if (logs) remembered_add(heap, object);
   os_atomic_add_full(&heap->barrier_slow, 1);
 }
 

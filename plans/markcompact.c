@@ -32,7 +32,8 @@ OS_ALWAYS_INLINE tsr_ref markcompact_visit(kernel_run *run, tsr_ref object, uint
   return object;
 }
 
-KERNEL_DEFINE_ALL(markcompact, markcompact_visit, KERNEL_WAITS_FOR_MARK, KERNEL_TO_THE_END, false)
+KERNEL_DEFINE_ALL(markcompact, markcompact_visit, KERNEL_WAITS_FOR_MARK, KERNEL_TO_THE_END,
+                  KERNEL_SCANS)
 
 static void markcompact_visit_slots(struct worker *worker, tsr_slot *first, size_t count) {
   kernel_visit_slots(markcompact_alone, worker, first, count);

@@ -1,6 +1,6 @@
 /*
  * nogc: allocates and never collects. For measuring a VM without a collector, for programs that end
- * before their memory does, and for VMs whose objects cannot move.
+ * before their memory does, and for VMs whose objects cannot move and that have no write barrier.
  *
  * Default placement bumps in the blocks of the copy space, which nobody evacuates. When the maximum
  * is reached, allocation reports out of memory.

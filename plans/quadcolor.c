@@ -5,6 +5,9 @@
  * survives its first is copied within the space, what survives its second is promoted, into an arena where
  * it stays. A large object stays in any case, and is old when it has survived its first. A collection of everything
  * promotes all that is young and reached, and marks and sweeps what is old, in one pause.
+ *
+ * Without a nursery there is the old generation alone, and no object moves. What takes the place of minor collections looks at
+ * roots and at what was stored into, while a cycle of marking is under way [design: without-nursery].
  */
 #include <string.h>
 
@@ -33,16 +36,6 @@ static bool quadcolor_has_room(const tsr_heap *heap, size_t default_blocks) {
          nursery_blocks(heap);
 }
 
-/* A heap that is full grows for a while, until a cycle has freed what is old and dead, rather than that everything is
-   swept or even collected in one pause. */
-static bool quadcolor_may_grow(tsr_heap *heap) {
-  size_t blocks = nursery_blocks(heap);
-  if (heap_stretch(heap, blocks, heap->claim_blocks)) return true;
-  if (!heap_is_sweeping(heap)) return marking_nears_end(heap);
-  spaces_sweep_all(heap);
-  return heap_stretch(heap, blocks, heap->claim_blocks);
-}
-
 /* Whether as much is young as there is to be between two collections, and what is claimed will fit if all that is large
    among it is dead. */
 static bool quadcolor_is_filled(const tsr_heap *heap) {
@@ -58,12 +51,18 @@ static bool quadcolor_may_do(const tsr_heap *heap) {
   return young > heap->claim_blocks + nursery_blocks(heap) && heap_fits_now(heap, 0, 0);
 }
 
-static bool quadcolor_is_minor(tsr_heap *heap, const char *cause) {
+/* Whether a collection for this cause is a minor one where the heap is not full. */
+static bool quadcolor_cause_is_minor(const tsr_heap *heap, const char *cause) {
   if (strcmp(cause, COLLECTION_STRESS) == 0) {
     return heap->collector->started % QUADCOLOR_STRESS_MAJOR != 0;
   }
-  if (strcmp(cause, COLLECTION_ALLOCATION) != 0) return false;
-  return quadcolor_is_filled(heap) || quadcolor_may_grow(heap) || quadcolor_may_do(heap);
+  return strcmp(cause, COLLECTION_MARKING) == 0;
+}
+
+static bool quadcolor_is_minor(tsr_heap *heap, const char *cause) {
+  if (strcmp(cause, COLLECTION_ALLOCATION) != 0) return quadcolor_cause_is_minor(heap, cause);
+  return quadcolor_is_filled(heap) || marking_may_grow(heap, nursery_blocks(heap)) ||
+         quadcolor_may_do(heap);
 }
 
 /* ---- the trace ------------------------------------------------------------------------------------------- */
@@ -137,10 +136,12 @@ OS_ALWAYS_INLINE tsr_ref quadcolor_visit_old(kernel_run *run, tsr_ref object, ui
   return object;
 }
 
-KERNEL_DEFINE_ALL(quadcolor, quadcolor_visit, KERNEL_WAITS_FOR_OBJECT, KERNEL_TO_THE_END, false)
+KERNEL_DEFINE_ALL(quadcolor, quadcolor_visit, KERNEL_WAITS_FOR_OBJECT, KERNEL_TO_THE_END,
+                  KERNEL_SCANS)
 KERNEL_DEFINE_ALL(quadcolor_young, quadcolor_visit_young, KERNEL_WAITS_FOR_OBJECT,
-                  KERNEL_TO_THE_END, true)
-KERNEL_DEFINE_ALL(quadcolor_old, quadcolor_visit_old, KERNEL_WAITS_FOR_MARK, KERNEL_IN_STEPS, false)
+                  KERNEL_TO_THE_END, KERNEL_REMEMBERS)
+KERNEL_DEFINE_ALL(quadcolor_old, quadcolor_visit_old, KERNEL_WAITS_FOR_MARK, KERNEL_IN_STEPS,
+                  KERNEL_SCANS)
 
 static void quadcolor_visit_slots(struct worker *worker, tsr_slot *first, size_t count) {
   switch (worker->heap->traces) {
@@ -213,6 +214,128 @@ static size_t quadcolor_release(tsr_heap *heap) {
   return live_bytes;
 }
 
+/* ---- without a nursery ----------------------------------------------------------------------------------- */
+
+static size_t still_footprint_blocks(const tsr_heap *heap, size_t default_blocks,
+                                     size_t staying_blocks) {
+  return spaces_marked_blocks(heap) + default_blocks + staying_blocks;
+}
+
+static bool still_is_minor(tsr_heap *heap, const char *cause) {
+  if (strcmp(cause, COLLECTION_ALLOCATION) != 0) return quadcolor_cause_is_minor(heap, cause);
+  return heap_fits_now(heap, 1, heap->claim_blocks) || marking_may_grow(heap, 1);
+}
+
+static void still_prepare(tsr_heap *heap) {
+  if (!heap->minor) {
+    marking_abandon(heap);
+  } else if (!heap_is_marking(heap) && !heap_is_sweeping(heap)) {
+    marking_begin(heap);
+  }
+  marking_prepare(heap);
+  if (heap->minor) {
+    remembered_reach(&heap->team->first);
+  } else {
+    remembered_forget(heap);
+  }
+}
+
+/* Nothing moves. */
+static void still_pin(tsr_heap *heap, tsr_ref object) {
+  (void)heap;
+  (void)object;
+}
+
+/* What roots refer to is left to the steps, and so is the log. */
+OS_ALWAYS_INLINE tsr_ref still_visit_root(kernel_run *run, tsr_ref object, uintptr_t granule,
+                                          enum block_space space, bool shared) {
+  (void)granule;
+  if (block_space_stays(space) && run->worker->marks_old) {
+    marking_reach(run->worker, object, space, shared);
+  }
+  return object;
+}
+
+KERNEL_DEFINE_ALL(still_roots, still_visit_root, KERNEL_WAITS_FOR_MARK, KERNEL_TO_THE_END,
+                  KERNEL_ARMS)
+KERNEL_DEFINE_ALL(still, quadcolor_visit_old, KERNEL_WAITS_FOR_MARK, KERNEL_IN_STEPS,
+                  KERNEL_TAKES_LOGGED)
+
+static void still_visit_slots(struct worker *worker, tsr_slot *first, size_t count) {
+  if (worker->heap->traces == TRACES_YOUNG) {
+    kernel_visit_slots(still_roots_alone, worker, first, count);
+  } else {
+    kernel_visit_slots(still_alone, worker, first, count);
+  }
+}
+
+static void still_take_noted(struct worker *worker, tsr_slot *const *slots, size_t count) {
+  kernel_take_scattered(still_roots_alone, worker, slots, count);
+}
+
+static void still_reach(struct worker *worker, tsr_ref object) {
+  if (worker->heap->traces == TRACES_YOUNG) {
+    kernel_reach(still_roots_alone, worker, object);
+  } else {
+    kernel_reach(still_alone, worker, object);
+  }
+}
+
+static void still_trace_any(struct worker *worker, bool shared) {
+  if (worker->heap->traces == TRACES_YOUNG) {
+    still_roots_trace(worker, shared);
+  } else {
+    still_trace(worker, shared);
+  }
+}
+
+static void still_rescan(struct worker *worker) {
+  if (worker->heap->traces == TRACES_YOUNG) {
+    kernel_rescan(still_roots_alone, worker);
+  } else {
+    kernel_rescan(still_alone, worker);
+  }
+}
+
+static tsr_ref still_survivor(const tsr_heap *heap, tsr_ref object) {
+  return heap->traces == TRACES_YOUNG || spaces_is_reached(heap, object) ? object : NULL;
+}
+
+static size_t still_release(tsr_heap *heap) {
+  if (heap->minor) {
+    seal_close_again(heap);
+    return 0;
+  }
+  size_t live_bytes = spaces_release_staying(heap);
+  remembered_rebuild(heap, false);
+  return live_bytes;
+}
+
+/* Of the same name: the option `nursery` tells them apart. */
+static const struct plan plan_still = {.name = "quadcolor",
+                                       .summary = "marks in steps and sweeps; no object moves",
+                                       .offers = TSR_NEEDS_NON_MOVING | TSR_NEEDS_AMBIGUOUS_ROOTS |
+                                                 TSR_NEEDS_INTERIOR_POINTERS,
+                                       .preference = 2,
+                                       .requires = TSR_DOES_WRITE_BARRIER | TSR_DOES_SAFEPOINTS,
+                                       .collects = true,
+                                       .promoted_arena = true,
+                                       .incremental = true,
+                                       .least_blocks = 2,
+                                       .barrier = &barrier_quadcolor,
+                                       .footprint_blocks = still_footprint_blocks,
+                                       .gap_bytes = quadcolor_gap_bytes,
+                                       .is_minor = still_is_minor,
+                                       .prepare = still_prepare,
+                                       .pin = still_pin,
+                                       .visit_slots = still_visit_slots,
+                                       .take_noted = still_take_noted,
+                                       .reach = still_reach,
+                                       .trace = still_trace_any,
+                                       .rescan = still_rescan,
+                                       .survivor = still_survivor,
+                                       .release = still_release};
+
 extern const struct plan plan_quadcolor;
 const struct plan plan_quadcolor = {.name = "quadcolor",
                                     .summary = "copies what is young, marks and sweeps what is old",
@@ -238,4 +361,5 @@ const struct plan plan_quadcolor = {.name = "quadcolor",
                                     .trace = quadcolor_trace_any,
                                     .rescan = quadcolor_rescan,
                                     .survivor = quadcolor_survivor,
-                                    .release = quadcolor_release};
+                                    .release = quadcolor_release,
+                                    .without_nursery = &plan_still};

@@ -71,6 +71,15 @@ static tsr_status plan_check(const struct plan *plan, const tsr_binding *binding
   return TSR_OK;
 }
 
+/* The form of a plan that fits the binding. NULL, and why: none does. */
+static const struct plan *plan_form(const struct plan *plan, const tsr_binding *binding,
+                                    bool without_nursery, tsr_error *error) {
+  const struct plan *other = plan->without_nursery;
+  if (!without_nursery && plan_check(plan, binding, NULL) == TSR_OK) return plan;
+  if (other != NULL && plan_check(other, binding, NULL) == TSR_OK) return other;
+  return plan_check(plan, binding, error) == TSR_OK ? plan : NULL;
+}
+
 /* ---- choice ------------------------------------------------------------------------------------------------ */
 
 static const struct plan *plan_unknown(const char *name, tsr_error *error) {
@@ -84,11 +93,10 @@ static const struct plan *plan_unknown(const char *name, tsr_error *error) {
 }
 
 static const struct plan *plan_named(const tsr_binding *binding, const char *name,
-                                     tsr_error *error) {
+                                     bool without_nursery, tsr_error *error) {
   for (size_t i = 0; i < PLAN_COUNT; i++) {
     const struct plan *plan = plan_registry[i];
-    if (strcmp(plan->name, name) != 0) continue;
-    return plan_check(plan, binding, error) == TSR_OK ? plan : NULL;
+    if (strcmp(plan->name, name) == 0) return plan_form(plan, binding, without_nursery, error);
   }
   return plan_unknown(name, error);
 }
@@ -96,8 +104,10 @@ static const struct plan *plan_named(const tsr_binding *binding, const char *nam
 /* Says which need of the binding keeps every plan from serving it. */
 static void plan_none_fits(const tsr_binding *binding, tsr_error *error) {
   uint32_t offered = 0;
-  for (size_t i = 0; i < PLAN_COUNT; i++)
-    offered |= plan_registry[i]->offers;
+  for (size_t i = 0; i < PLAN_COUNT; i++) {
+    const struct plan *other = plan_registry[i]->without_nursery;
+    offered |= plan_registry[i]->offers | (other != NULL ? other->offers : 0);
+  }
   const char *unmet = capability_missing(vm_needs, binding->needs, offered);
   if (unmet == NULL) unmet = capability_missing(vm_needs, binding->needs, 0);
   error_set(error, TSR_MISMATCH,
@@ -106,12 +116,13 @@ static void plan_none_fits(const tsr_binding *binding, tsr_error *error) {
             unmet);
 }
 
-const struct plan *plan_choose(const tsr_binding *binding, const char *name, tsr_error *error) {
-  if (*name != '\0') return plan_named(binding, name, error);
+const struct plan *plan_choose(const tsr_binding *binding, const char *name, bool without_nursery,
+                               tsr_error *error) {
+  if (*name != '\0') return plan_named(binding, name, without_nursery, error);
   const struct plan *best = NULL;
   for (size_t i = 0; i < PLAN_COUNT; i++) {
-    const struct plan *plan = plan_registry[i];
-    if (plan_check(plan, binding, NULL) != TSR_OK) continue;
+    const struct plan *plan = plan_form(plan_registry[i], binding, without_nursery, NULL);
+    if (plan == NULL) continue;
     if (best == NULL || plan->preference > best->preference) best = plan;
   }
   if (best == NULL) plan_none_fits(binding, error);

@@ -24,7 +24,8 @@ OS_ALWAYS_INLINE tsr_ref semispace_visit(kernel_run *run, tsr_ref object, uintpt
   return space == BLOCK_PINNED ? copying_visit_pinned(semispace_move, run, object, shared) : object;
 }
 
-KERNEL_DEFINE_ALL(semispace, semispace_visit, KERNEL_WAITS_FOR_OBJECT, KERNEL_TO_THE_END, false)
+KERNEL_DEFINE_ALL(semispace, semispace_visit, KERNEL_WAITS_FOR_OBJECT, KERNEL_TO_THE_END,
+                  KERNEL_SCANS)
 
 static void semispace_visit_slots(struct worker *worker, tsr_slot *first, size_t count) {
   kernel_visit_slots(semispace_alone, worker, first, count);

@@ -97,7 +97,7 @@ tsr_status tsr_post_alloc(tsr_mutator *mutator, tsr_ref object, size_t size,
     heap_report(mutator->heap, mutator, &error);
   } else if ((semantics & TSR_LEAF) != 0) {
     header_set_gc_bits(object, GC_LEAF);
-  } else if (mutator->heap->plan->generational) {
+  } else if (mutator->heap->plan->barrier->arms_objects) {
     object_add_slot_bits(mutator->heap, object);
   }
   return status;

@@ -68,7 +68,8 @@ tsr_heap *tsr_heap_create(const tsr_binding *binding, void *vm, const tsr_option
   if (binding_check(binding, error) != TSR_OK) return NULL;
   tsr_options resolved;
   if (options_resolve(&resolved, options, error) != TSR_OK) return NULL;
-  const struct plan *plan = plan_choose(binding, resolved.values.plan, error);
+  const struct plan *plan =
+      plan_choose(binding, resolved.values.plan, options_without_nursery(&resolved), error);
   if (plan == NULL) return NULL;
   tsr_heap *heap = instance_create(binding, vm, &resolved, plan, error);
   if (heap != NULL && resolved.values.help != 0) options_print_help(&heap->options, plan);

@@ -14,10 +14,10 @@ static const bump_buffer no_buffer = {0, 0};
 
 /* A pair from which default placement is served. */
 static bump_slot bump_default_slot(const tsr_heap *heap, tsr_bump_pointer *pair) {
-  bool movable = heap->plan->movable_arena;
-  return (bump_slot){.pair = pair,
-                     .arena = movable ? &heap->spaces->arenas[ARENA_MOVABLE] : NULL,
-                     .copies = !movable};
+  arena *arenas = heap->spaces->arenas, *a = NULL;
+  if (heap->plan->movable_arena) a = &arenas[ARENA_MOVABLE];
+  if (heap->plan->promoted_arena) a = &arenas[ARENA_PROMOTED];
+  return (bump_slot){.pair = pair, .arena = a, .copies = a == NULL};
 }
 
 /* Whether default placement is served from among the old: when the last collection has left no room for a single block
@@ -28,6 +28,13 @@ static bool bump_is_born_old(const tsr_mutator *mutator, const bump_slot *slot) 
   return heap->plan->generational && slot != &mutator->private_part->foreign &&
          copy_space_blocks(&heap->spaces->copy) <= os_atomic_load(&heap->nursery.left_blocks) &&
          !heap_could_admit(heap, 1, 0);
+}
+
+/* Whether nobody retires a pair's buffers. A slide finds objects by their marks, so the many that die there are never looked at;
+   and what the VM has taken from a pair that it sees to itself is not known. */
+static bool bump_is_abandoned(const tsr_mutator *mutator, const bump_slot *slot) {
+  return slot->arena != NULL &&
+         (slot->arena->id == ARENA_MOVABLE || slot == &mutator->private_part->foreign);
 }
 
 /* Where a buffer lies; NULL: in the copy space. */
@@ -78,7 +85,9 @@ bump_slot *bump_slot_of(tsr_mutator *mutator, tsr_bump_pointer *pair) {
   for (uint32_t i = 0; i < bump_slots(own); i++) {
     if (bump_slot_at(own, i)->pair == pair) return bump_slot_at(own, i);
   }
+  arena_cursor cursor = own->foreign.cursor;
   own->foreign = bump_default_slot(mutator->heap, pair);
+  own->foreign.cursor = cursor;
   return &own->foreign;
 }
 
@@ -124,7 +133,8 @@ static bool bump_pair_is_good(const tsr_mutator *mutator, const bump_slot *slot)
     return pair->limit == slot->buffer.end && pair->cursor >= slot->buffer.start;
   }
   if (heap->verifies) return bump_is_remembered(mutator->private_part, pair);
-  enum block_space space = slot->arena == NULL ? heap->spaces->copy.to.space : BLOCK_MOVABLE;
+  enum block_space space =
+      slot->arena == NULL ? heap->spaces->copy.to.space : arena_space(slot->arena);
   return block_map_space_of(&heap->blocks, pair->limit - 1) == space;
 }
 
@@ -173,7 +183,7 @@ static size_t bump_buffer_bytes(const tsr_heap *heap) {
 }
 
 bool bump_take_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least, size_t preferred,
-                      memory_allowance allowance, bump_buffer *taken) {
+                      memory_allowance allowance, arena_cursor *cursor, bump_buffer *taken) {
   tsr_heap *heap = mutator->heap;
   arena *a = slot->arena;
   if (slot->copies) {
@@ -181,16 +191,17 @@ bool bump_take_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least,
     if (!found && !bump_is_born_old(mutator, slot)) return false;
     a = found ? NULL : &heap->spaces->arenas[ARENA_PROMOTED];
   }
-  if (a != NULL && !arena_take(a, least, preferred, allowance, taken)) return false;
+  if (a != NULL && !arena_take(a, least, preferred, allowance, cursor, taken)) return false;
   mutator->private_part->stress_bytes += taken->end - taken->start;
   return true;
 }
 
-bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
+bool bump_take(tsr_mutator *mutator, bump_slot *slot, const allocation *a,
                memory_allowance allowance, bump_buffer *taken) {
   const tsr_heap *heap = mutator->heap;
   size_t least = a->bytes + (a->align - heap->object_align);
-  return bump_take_buffer(mutator, slot, least, bump_buffer_bytes(heap), allowance, taken);
+  return bump_take_buffer(mutator, slot, least, bump_buffer_bytes(heap), allowance, &slot->cursor,
+                          taken);
 }
 
 void bump_give_back(tsr_heap *heap, bump_buffer taken) {
@@ -242,8 +253,7 @@ uintptr_t bump_install(tsr_mutator *mutator, bump_slot *slot, bump_buffer taken,
   bump_check_walkable(heap, bump_retire(heap, slot));
   slot->buffer = taken;
   slot->arena = bump_arena_at(heap, taken);
-  /* A slide finds objects by their marks, so the many that die there are never looked at. */
-  if (slot->arena != NULL && slot->arena->id == ARENA_MOVABLE) arena_abandon(slot->arena, taken);
+  if (bump_is_abandoned(mutator, slot)) arena_abandon(slot->arena, taken);
   *slot->pair = (tsr_bump_pointer){.cursor = taken.start, .limit = taken.end};
   if (heap->verifies) bump_remember(mutator, taken);
   uintptr_t result = bump_allocate(mutator, slot, a);
@@ -257,6 +267,7 @@ static void bump_revoke(tsr_mutator *mutator, bump_slot *slot) {
   bump_check_pair(mutator, slot);
   uintptr_t unwalkable = bump_retire(mutator->heap, slot);
   if (unwalkable != 0) mutator->private_part->unwalkable = unwalkable;
+  arena_end(&slot->cursor);
 }
 
 const tsr_bump_pointer *bump_stale_pair(const tsr_mutator *mutator) {
@@ -275,6 +286,7 @@ void bump_revoke_all(tsr_mutator *mutator) {
   reservation_end(mutator);
   for (uint32_t i = 0; i < bump_slots(own); i++)
     bump_revoke(mutator, bump_slot_at(own, i));
+  arena_end(&own->foreign.cursor);
   own->buffer_count = 0;
   own->buffers_lost = false;
 }

@@ -29,11 +29,11 @@ uintptr_t bump_allocate(tsr_mutator *mutator, bump_slot *slot, const allocation 
 
 /* Takes a buffer that has room for the allocation. False: the heap does not admit it without a
    collection, or there is no memory. */
-bool bump_take(tsr_mutator *mutator, const bump_slot *slot, const allocation *a,
+bool bump_take(tsr_mutator *mutator, bump_slot *slot, const allocation *a,
                memory_allowance allowance, bump_buffer *taken);
 /* The same for a buffer of `preferred` bytes, at least `least`. */
 bool bump_take_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least, size_t preferred,
-                      memory_allowance allowance, bump_buffer *taken);
+                      memory_allowance allowance, arena_cursor *cursor, bump_buffer *taken);
 /* Gives back a whole block that was taken and not installed. */
 void bump_give_back(tsr_heap *heap, bump_buffer taken);
 

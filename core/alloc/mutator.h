@@ -34,6 +34,7 @@ typedef struct bump_slot {
   arena *arena;           /* that its buffer is of; NULL: the copy space */
   bool copies;            /* it is served from the copy space where that has room */
   bump_buffer buffer;     /* handed out last, and not retired; empty: none */
+  arena_cursor cursor;    /* where the next ones come from, between old objects */
   tsr_bump_pointer aside; /* what the pair holds, while a no-allocation section is open */
 } bump_slot;
 

@@ -128,7 +128,7 @@ static uint32_t object_block(const tsr_heap *heap, tsr_ref object) {
 /* No store into it is told of from now on. */
 static void object_disarm(tsr_heap *heap, tsr_ref object) {
   os_atomic_byte_change(object_gc_byte(object), 0, GC_ARMED);
-  heap_note_born(heap, object_block(heap, object));
+  heap_note_block(heap, object_block(heap, object));
 }
 
 tsr_status object_seal(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
@@ -143,7 +143,7 @@ tsr_status object_seal(tsr_mutator *mutator, tsr_ref object, tsr_error *error) {
   /* Armed for good: the write barrier's slow path says what is wrong before the store faults. In the log only what can
      be written to may be. */
   unsigned before = os_atomic_byte_change(object_gc_byte(object), GC_ARMED, GC_LOGGED);
-  if ((before & GC_LOGGED) != 0) heap_note_born(heap, object_block(heap, object));
+  if ((before & GC_LOGGED) != 0) heap_note_block(heap, object_block(heap, object));
   if (seal_close(heap, object, bytes)) return TSR_OK;
   object_disarm(heap, object);
   return error_set(error, TSR_OUT_OF_MEMORY,

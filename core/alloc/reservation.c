@@ -33,7 +33,7 @@ bool reservation_open(tsr_mutator *mutator, size_t buffers, memory_allowance all
   while (own->reserved_count < buffers) {
     bump_buffer *next = &own->reserved[own->reserved_count];
     if (!bump_take_buffer(mutator, &own->pairs[TSR_DEFAULT], BLOCK_BYTES, BLOCK_BYTES, allowance,
-                          next)) {
+                          NULL, next)) {
       reservation_end(mutator);
       return false;
     }

@@ -213,8 +213,9 @@ static bool stress_is_due(const tsr_mutator *mutator) {
 
 /* A collection that is due though there may be memory. */
 static void allocate_collect_due(tsr_mutator *mutator) {
-  const tsr_heap *heap = mutator->heap;
+  tsr_heap *heap = mutator->heap;
   const char *cause = NULL;
+  if (marking_collection_is_due(heap)) cause = COLLECTION_MARKING;
   if (memory_requests_want_collection(heap)) cause = "memory request";
   if (heap_external_is_due(heap)) cause = COLLECTION_EXTERNAL;
   if (stress_is_due(mutator)) cause = COLLECTION_STRESS;

@@ -133,13 +133,12 @@ static void collection_visit_roots(tsr_heap *heap, tsr_visitor *visitor) {
 
 /* Every pair that Tessera knows is empty before any mutator runs again. A trace needs no start bits in the movable
    arena; whoever looks at objects that nobody reached does. */
-static void collection_revoke_pairs(const tsr_heap *heap) {
+static void collection_revoke_pairs(tsr_heap *heap) {
   for (struct tsr_mutator_private *m = heap->collector->mutators; m != NULL; m = m->next) {
     no_alloc_check(m->mutator, "a stop"); /* by a VM's own means; Tessera's have met it */
     bump_revoke_all(m->mutator);
   }
-  if (!heap->verifies) return;
-  arena_retire_blocks(&heap->spaces->arenas[ARENA_MOVABLE]);
+  if (heap->verifies || !heap->plan->movable_arena) spaces_retire_blocks(heap);
 }
 
 static void collection_check_revoked(const struct collector *collector) {
@@ -342,6 +341,7 @@ typedef struct collection_run_state {
   tsr_heap *heap;
   uint64_t begin_ns; /* of the pause */
   uint64_t apart_ns; /* of it, what verifying took before the collection */
+  uint64_t steps_ns; /* what the cycle that is under way took before it */
   tsr_collection record;
   void (*before_resume)(void *context);
   void *context;
@@ -350,11 +350,13 @@ typedef struct collection_run_state {
 static void collection_resize(const collection_run_state *run) {
   tsr_heap *heap = run->heap;
   const char *cause = run->record.cause;
-  sizing_pause pause = {.for_allocation =
-                            heap->emergency || strcmp(cause, COLLECTION_ALLOCATION) == 0,
+  bool for_allocation = heap->emergency || strcmp(cause, COLLECTION_ALLOCATION) == 0 ||
+                        strcmp(cause, COLLECTION_MARKING) == 0;
+  sizing_pause pause = {.for_allocation = for_allocation,
                         .for_external = strcmp(cause, COLLECTION_EXTERNAL) == 0,
                         .begin_ns = run->begin_ns,
-                        .apart_ns = run->apart_ns};
+                        .apart_ns = run->apart_ns,
+                        .steps_ns = run->steps_ns};
   heap_resize(heap, &pause);
   if (heap->marking != NULL) marking_note_end(heap, &run->record);
 }
@@ -368,6 +370,7 @@ static void collection_carry_out(void *context) {
   uint64_t begin_cpu_ns = os_thread_cpu_ns();
   const struct plan *plan = heap->plan;
   heap->minor = plan->is_minor != NULL && plan->is_minor(heap, record->cause);
+  run->steps_ns = marking_spent_ns(heap);
   heap->traces = heap->minor ? TRACES_YOUNG : TRACES_ALL;
   record->minor = heap->minor;
   record->before_bytes = collection_used_bytes(heap);
@@ -435,7 +438,9 @@ static void step_carry_out(void *context) {
   collection_run_state *run = context;
   tsr_heap *heap = run->heap;
   uint64_t begin_cpu_ns = os_thread_cpu_ns();
+  run->steps_ns = marking_spent_ns(heap);
   collection_revoke_pairs(heap);
+  collection_check(heap, "before a step", heap->collector->started);
   collection_check_revoked(heap->collector);
   team_gather(heap->team);
   if (heap_is_sweeping(heap)) {
@@ -444,6 +449,8 @@ static void step_carry_out(void *context) {
     marking_step(heap);
   }
   team_disperse(heap->team);
+  collection_check(heap, "after a step", heap->collector->started);
+  if (heap->verifier != NULL) verifier_watch(heap->verifier);
   run->record.before_bytes = run->record.after_bytes = collection_used_bytes(heap);
   run->record.committed_bytes = os_atomic_load(&heap->account.total.bytes);
   run->record.pause_cpu_ns = os_thread_cpu_ns() - begin_cpu_ns;
@@ -465,7 +472,7 @@ void collection_step(tsr_mutator *self) {
   safepoint_stop_all(heap, self);
   collection_run_state run = {.heap = heap,
                               .begin_ns = begin_ns,
-                              .record = {.cause = "marking",
+                              .record = {.cause = COLLECTION_MARKING,
                                          .plan = heap->plan->name,
                                          .number = heap->collector->started,
                                          .workers = 1}};
@@ -559,7 +566,7 @@ void world_revoke_pairs(tsr_heap *heap, const tsr_mutator *except) {
     bump_revoke_all(m->mutator);
     bump_check_revoked(m->mutator);
   }
-  if (except == NULL) arena_retire_blocks(&heap->spaces->arenas[ARENA_MOVABLE]);
+  if (except == NULL) spaces_retire_blocks(heap);
 }
 
 tsr_status collection_enumerate(tsr_mutator *self, tsr_object_callback callback, void *context,
@@ -637,7 +644,7 @@ static tsr_status collection_examine_once(tsr_heap *heap, tsr_error *error) {
   tsr_status status = collection_examine_pairs(heap, error);
   if (status != TSR_OK) return status;
   collection_revoke_pairs(heap);
-  arena_retire_blocks(&heap->spaces->arenas[ARENA_MOVABLE]);
+  spaces_retire_blocks(heap);
   spaces_sweep_all(heap);
   struct verifier *verifier = heap->verifier != NULL ? heap->verifier : verifier_create(heap);
   if (verifier == NULL) {

@@ -39,6 +39,7 @@ struct collector {
 #define COLLECTION_ALLOCATION "allocation"
 #define COLLECTION_EMERGENCY  "emergency"
 #define COLLECTION_EXTERNAL   "external"
+#define COLLECTION_MARKING    "marking"
 #define COLLECTION_REQUEST    "request"
 #define COLLECTION_STRESS     "stress"
 

@@ -96,8 +96,11 @@ typedef struct block {
   uint8_t refused_pages; /* of these, where a store has come to the write barrier */
 
   /* Each a byte of its own, set by several collecting threads during a trace and cleared after it. */
-  uint8_t rescan;  /* a mark-queue entry of this block was dropped: walk it again */
-  uint8_t reached; /* large: the tracer has reached the object */
+  uint8_t rescan; /* a mark-queue entry of this block was dropped: walk it again */
+  union {
+    uint8_t reached;  /* large: the tracer has reached the object */
+    uint8_t borrowed; /* arena: a mutator goes through its free runs, and it is filed nowhere */
+  };
   union {
     uint8_t kept; /* copy: survivors stay in place */
     uint8_t

@@ -76,7 +76,7 @@ struct tsr_heap {
   struct identities *identities;   /* core/trace; NULL: no object's hash is kept in a table */
   struct finalizers *finalizers;   /* core/trace */
   struct weak_tables *weak_tables; /* core/trace */
-  struct remembered *remembered;   /* core/trace; NULL: there is one generation */
+  struct remembered *remembered;   /* core/trace; NULL: nothing is armed */
   struct marking *marking;         /* core/trace; NULL: the plan marks in one go */
   struct team *team;               /* core/trace */
   struct collector *collector;     /* core/collect */
@@ -101,9 +101,14 @@ tsr_status heap_no_memory(const tsr_heap *heap, tsr_error *error);
 uint32_t heap_acquire_staying(tsr_heap *heap, uint32_t count, enum block_space space,
                               memory_allowance allowance);
 
-/* Something comes to lie in a block behind which no write barrier stands yet. Any thread. */
+/* The gray objects of a block are to be looked at, as if each were in the log. Any thread. */
+static inline void heap_note_block(tsr_heap *heap, uint32_t index) {
+  if (heap->remembered != NULL) os_atomic8_set(&block_map_at(&heap->blocks, index)->remembered);
+}
+
+/* Something comes to lie in an old block behind which no write barrier stands yet: it may refer to the young. Any thread. */
 static inline void heap_note_born(tsr_heap *heap, uint32_t index) {
-  if (heap->plan->generational) os_atomic8_set(&block_map_at(&heap->blocks, index)->remembered);
+  if (heap->plan->generational) heap_note_block(heap, index);
 }
 
 /* Whether objects may be marked between two collections. */

@@ -275,19 +275,24 @@ tsr_status options_resolve(tsr_options *resolved, const tsr_options *pinned, tsr
   return TSR_OK;
 }
 
+bool options_without_nursery(const tsr_options *options) {
+  return options->origin[OPTION_nursery] != ORIGIN_DEFAULT && options->values.nursery == 0;
+}
+
 /* ---- help ------------------------------------------------------------------------------------ */
 
-/* The value in force. Zero below the least says that there is none. */
-static void option_write_value(char *text, size_t bytes, const option_row *row,
-                               const option_values *values) {
-  const char *field = (const char *)values + row->field_offset;
+/* The value in force. Zero that nobody has given says that there is none. */
+static void option_write_value(char *text, size_t bytes, const tsr_options *options, option_id id) {
+  const option_row *row = &option_rows[id];
+  const char *field = (const char *)&options->values + row->field_offset;
   if (row->kind == KIND_TEXT) {
     snprintf(text, bytes, "\"%s\"", field);
     return;
   }
   uint64_t value;
   memcpy(&value, field, sizeof value);
-  if (value < row->least) {
+  bool is_default = options->origin[id] == ORIGIN_DEFAULT && row->default_text[0] == '\0';
+  if (is_default && value == 0) {
     snprintf(text, bytes, "none");
   } else {
     option_write_number(text, bytes, row->kind, value);
@@ -321,7 +326,7 @@ void options_print_help(const tsr_options *options, const struct plan *plan) {
     const option_row *row = &option_rows[i];
     char variable[96], value[OPTION_TEXT_BYTES + 8], range[80];
     option_variable_name(variable, sizeof variable, "", row->name);
-    option_write_value(value, sizeof value, row, &options->values);
+    option_write_value(value, sizeof value, options, (option_id)i);
     option_write_range(range, sizeof range, row);
     bool has_default = row->default_text[0] != '\0';
     fprintf(stderr, "  %s = %s (%s)\n      %s%s%s%s: %s\n", variable, value,

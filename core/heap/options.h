@@ -50,6 +50,9 @@ void options_reset(tsr_options *options);
 /* Copies `pinned` (NULL: nothing pinned) and fills the rest from environment and defaults. */
 tsr_status options_resolve(tsr_options *resolved, const tsr_options *pinned, tsr_error *error);
 
+/* Whether somebody has asked for no nursery. */
+bool options_without_nursery(const tsr_options *options);
+
 /* Prints the table with the values in force, and the plan chosen, to stderr. */
 void options_print_help(const tsr_options *options, const struct plan *plan);
 

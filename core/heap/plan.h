@@ -28,7 +28,8 @@ struct plan {
   uint32_t offers;     /* TSR_NEEDS_...: what the VM may need */
   bool collects;
   bool moves_objects;
-  bool movable_arena;    /* default placement bumps in the movable arena, else in the copy space */
+  bool movable_arena;    /* default placement bumps in the movable arena, */
+  bool promoted_arena;   /* or among what others promote; else in the copy space */
   bool generational;     /* the copy space is a young generation; the barrier arms what is older */
   bool incremental;      /* what is old is marked in steps */
   uint32_t least_blocks; /* without which not even one object can be handled */
@@ -44,7 +45,8 @@ struct plan {
   /* NULL, or: whether so many more blocks of default placement fit without a collection, however large the heap
      may be. */
   bool (*has_room)(const tsr_heap *heap, size_t default_blocks);
-  /* NULL, or: whether a collection for this cause is of the young generation alone. World stopped. */
+  /* NULL, or: whether a collection for this cause is of the young generation alone; where there is none, whether it looks at
+     roots and remembered objects for a cycle of marking. World stopped. */
   bool (*is_minor)(tsr_heap *heap, const char *cause);
 
   /* The phases of a collection, world stopped; NULL where the plan never collects. All but the trace are the
@@ -66,6 +68,9 @@ struct plan {
   void (*relocate)(tsr_heap *heap);
   void (*update_slots)(struct worker *worker, tsr_slot *first, size_t count);
   size_t (*release)(tsr_heap *heap); /* returns the bytes of what was reached */
+
+  const struct plan
+      *without_nursery; /* the same with the old generation alone; NULL: there is no such plan */
 };
 
 #endif

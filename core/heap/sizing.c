@@ -391,8 +391,9 @@ void heap_resize(tsr_heap *heap, const sizing_pause *pause) {
   sizing *s = &heap->sizing;
   uint64_t needed_bytes = heap_needed_bytes(heap, 0, 0);
   uint64_t live_bytes = sizing_without(needed_bytes, heap_gap_bytes(heap));
-  uint64_t running_ns = sizing_without(pause->begin_ns, s->resumed_ns);
-  uint64_t collecting_ns = sizing_without(os_clock_ns(), pause->begin_ns + pause->apart_ns);
+  uint64_t running_ns = sizing_without(pause->begin_ns, s->resumed_ns + pause->steps_ns);
+  uint64_t collecting_ns =
+      sizing_without(os_clock_ns(), pause->begin_ns + pause->apart_ns) + pause->steps_ns;
   sizing_learn(heap, live_bytes, running_ns, collecting_ns);
   sizing_judge(heap, pause, live_bytes, running_ns, collecting_ns);
   sizing_begin_external(s);

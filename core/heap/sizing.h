@@ -161,6 +161,7 @@ typedef struct sizing_pause {
   bool for_external;   /* external memory outgrew its room */
   uint64_t begin_ns;
   uint64_t apart_ns; /* of the pause until now, what was no collecting: verifying */
+  uint64_t steps_ns; /* what the cycle that ends here took in pauses before */
 } sizing_pause;
 
 /* Reads the options, and sets the first size. An unknown policy is an error. */

@@ -105,9 +105,10 @@ typedef struct report_line {
   const char *kind;
 } report_line;
 
-static const char *report_kind(const tsr_collection *c) {
+static const char *report_kind(const tsr_heap *heap, const tsr_collection *c) {
   if (c->remark != 0) return "Remark";
-  return c->minor != 0 ? "Young" : "Full";
+  if (c->minor == 0) return "Full";
+  return heap->plan->generational ? "Young" : "Roots";
 }
 
 static void report_log(void *context) {
@@ -155,7 +156,7 @@ static void report_add_pause(tsr_heap *heap, const tsr_collection *collection, c
 
 void report_pause(tsr_heap *heap, const tsr_collection *collection) {
   os_mutex_lock(&heap->report->lock);
-  report_add_pause(heap, collection, report_kind(collection));
+  report_add_pause(heap, collection, report_kind(heap, collection));
   os_mutex_unlock(&heap->report->lock);
 }
 

@@ -117,15 +117,20 @@ static uint32_t run_length(free_run run) {
   return run.end - run.first;
 }
 
-static uint32_t longest_run(const arena *a, uint32_t index) {
+/* The longest free run of a block; the first as long as `most`, where that is known. */
+static uint32_t longest_run_of(const arena *a, uint32_t index, uint32_t most) {
   block_bits bits = bits_of(a, index);
   uint32_t longest = 0;
   free_run run;
-  for (uint32_t from = 0; bits_next_run(bits, from, &run); from = run.end) {
+  for (uint32_t from = 0; longest < most && bits_next_run(bits, from, &run); from = run.end) {
     uint32_t length = run_length(run_usable(a, run));
     if (length > longest) longest = length;
   }
   return longest;
+}
+
+static uint32_t longest_run(const arena *a, uint32_t index) {
+  return longest_run_of(a, index, BLOCK_GRANULES);
 }
 
 static unsigned run_class(uint32_t granules) {
@@ -194,7 +199,7 @@ void arena_close(arena *a) {
   os_mutex_destroy(&a->lock);
 }
 
-static enum block_space arena_space(const arena *a) {
+enum block_space arena_space(const arena *a) {
   if (a->id == ARENA_MOVABLE) return BLOCK_MOVABLE;
   return a->sealable ? BLOCK_SEALED : BLOCK_ARENA;
 }
@@ -426,8 +431,40 @@ static free_run arena_carve(arena *a, uint32_t index, uint32_t least, uint32_t p
   if (usable.end < run.end) object_bit_change_shared(bits.marks, usable.end, true);
   object_bit_change_shared(bits.starts, usable.first, true);
   arena_count_taken(a, run_length(usable));
-  runs_file(a, index, longest_run(a, index));
+  runs_file(a, index, longest_run_of(a, index, block_map_at(&a->heap->blocks, index)->longest_run));
   return usable;
+}
+
+/* ---- borrowed blocks of mutators --------------------------------------------------------------------- */
+
+/* Takes the next run of the borrowed block that has `least` granules. Under the lock. */
+static bool cursor_next(arena_cursor *cursor, uint32_t least, free_run *run) {
+  block_bits bits = bits_of(cursor->arena, cursor->block);
+  while (bits_next_run(bits, cursor->at, run)) {
+    cursor->at = run->end;
+    if (run_length(*run) < least) continue;
+    object_bit_change_shared(bits.marks, run->first, false);
+    object_bit_change_shared(bits.starts, run->first, true);
+    arena_count_taken(cursor->arena, run_length(*run));
+    return true;
+  }
+  return false;
+}
+
+static void cursor_begin(arena_cursor *cursor, arena *a, uint32_t index) {
+  runs_unfile(a, index);
+  block_map_at(&a->heap->blocks, index)->borrowed = 1;
+  *cursor = (arena_cursor){.arena = a, .block = index};
+}
+
+void arena_end(arena_cursor *cursor) {
+  arena *a = cursor->arena;
+  if (a == NULL) return;
+  os_mutex_lock(&a->lock);
+  block_map_at(&a->heap->blocks, cursor->block)->borrowed = 0;
+  runs_file(a, cursor->block, longest_run(a, cursor->block));
+  os_mutex_unlock(&a->lock);
+  *cursor = (arena_cursor){.arena = NULL};
 }
 
 /* ---- mutators --------------------------------------------------------------------------------------- */
@@ -447,19 +484,42 @@ static uint32_t granules_for(size_t bytes) {
 }
 
 /* Takes a run that was free; `clean`: it is zero. */
-static bool arena_take_run(arena *a, size_t least, size_t preferred, memory_allowance allowance,
-                           bump_buffer *taken, bool *clean) {
-  uint32_t least_granules = granules_for(least);
-  uint32_t granules = preferred < least ? least_granules : granules_for(preferred);
+static bool arena_take_run(arena *a, uint32_t least, uint32_t preferred, memory_allowance allowance,
+                           arena_cursor *cursor, bump_buffer *taken, bool *clean) {
+  free_run run;
   os_mutex_lock(&a->lock);
-  uint32_t index = arena_find(a, least_granules, allowance, false);
+  uint32_t index = arena_find(a, least, allowance, false);
   if (index != BLOCK_NONE) {
-    free_run run = arena_carve(a, index, least_granules, granules);
+    bool borrows = cursor != NULL && block_map_at(&a->heap->blocks, index)->longest_run < preferred;
+    if (borrows) cursor_begin(cursor, a, index);
+    if (!borrows || !cursor_next(cursor, least, &run))
+      run = arena_carve(a, index, least, preferred);
     *taken = (bump_buffer){address_of(a, index, run.first), address_of(a, index, run.end)};
     *clean = arena_is_clean(a, index);
   }
   os_mutex_unlock(&a->lock);
   return index != BLOCK_NONE;
+}
+
+/* The same from the block that is borrowed, which is given back when there is nothing left. */
+static bool arena_take_borrowed(arena *a, uint32_t least, arena_cursor *cursor, bump_buffer *taken,
+                                bool *clean) {
+  if (cursor == NULL || cursor->arena == NULL) return false;
+  free_run run;
+  bool found = false;
+  if (cursor->arena == a) {
+    os_mutex_lock(&a->lock);
+    found = cursor_next(cursor, least, &run);
+    os_mutex_unlock(&a->lock);
+  }
+  if (!found) {
+    arena_end(cursor);
+    return false;
+  }
+  uint32_t index = cursor->block;
+  *taken = (bump_buffer){address_of(a, index, run.first), address_of(a, index, run.end)};
+  *clean = arena_is_clean(a, index);
+  return true;
 }
 
 uint32_t arena_borrow(arena *a, size_t least, bool *gaps) {
@@ -507,9 +567,14 @@ void arena_return(arena *a, uint32_t index) {
 }
 
 bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
-                bump_buffer *taken) {
+                arena_cursor *cursor, bump_buffer *taken) {
+  uint32_t granules = granules_for(least);
+  uint32_t most = preferred < least ? granules : granules_for(preferred);
   bool clean;
-  if (!arena_take_run(a, least, preferred, allowance, taken, &clean)) return false;
+  if (!arena_take_borrowed(a, granules, cursor, taken, &clean) &&
+      !arena_take_run(a, granules, most, allowance, cursor, taken, &clean)) {
+    return false;
+  }
   bump_buffer_count(a->heap, *taken);
   arena_hand_out(taken->start, taken->end, clean);
   return true;
@@ -560,7 +625,9 @@ static void arena_free(arena *a, uintptr_t start, uintptr_t end) {
     os_memory_forbid(start, end);
   }
   /* A run before it may have grown by the gap in front of a buffer's first object. */
-  runs_file(a, index, longest_run(a, index));
+  if (block_map_at(&a->heap->blocks, index)->borrowed == 0) {
+    runs_file(a, index, longest_run(a, index));
+  }
 }
 
 uintptr_t arena_retire(arena *a, bump_buffer buffer) {
@@ -569,6 +636,7 @@ uintptr_t arena_retire(arena *a, bump_buffer buffer) {
   uintptr_t at = buffer.start;
   uintptr_t used_end = at;
   bool walkable = true;
+  bool begins = header_load((tsr_ref)at) != 0; /* with an object */
   os_mutex_lock(&a->lock);
   object_bit_clear(bits->starts, object_bit_index(bits, buffer.start));
   while (walkable && (at = object_walk_next(at, buffer.end)) < buffer.end) {
@@ -578,7 +646,7 @@ uintptr_t arena_retire(arena *a, bump_buffer buffer) {
     if (walkable) used_end = at += bytes;
   }
   if (walkable) {
-    arena_free(a, used_end, buffer.end);
+    if (!begins || used_end < buffer.end) arena_free(a, used_end, buffer.end);
   } else {
     object_bit_set(bits->starts, object_bit_index(bits, buffer.start));
   }
@@ -606,37 +674,48 @@ void arena_shrink(arena *a, uintptr_t tail) {
 void arena_abandon(arena *a, bump_buffer buffer) {
   const block_map *map = &a->heap->blocks;
   os_mutex_lock(&a->lock);
-  block_map_at(map, block_map_index(map, buffer.start))->flags |= BLOCK_UNRETIRED;
+  block *b = block_map_at(map, block_map_index(map, buffer.start));
+  if ((b->flags & BLOCK_UNRETIRED) == 0) a->unretired++;
+  b->flags |= BLOCK_UNRETIRED;
   os_mutex_unlock(&a->lock);
 }
 
-/* Every start bit of the block may be that of an abandoned buffer: what follows it up to the next bit is walked. False:
-   an object's size is unknown, for its header is destroyed. */
+/* Every start bit of the block may be that of an abandoned buffer: what follows it up to the next bit is walked. What is left of
+   it, and what lies in front of its first object, is an object without a header, as the end of one that was shrunk. False: an
+   object's size is unknown, for its header is destroyed. */
 static bool retire_block(const arena *a, uint32_t index) {
   const tsr_heap *heap = a->heap;
   block_bits bits = bits_of(a, index);
   for (uint32_t first = bits_next(bits, 0), next; first < BLOCK_GRANULES; first = next) {
     next = bits_next(bits, first + 1);
     if (!object_bit_get(bits.starts, first)) continue;
-    object_bit_clear(bits.starts, first);
-    uintptr_t at = address_of(a, index, first), end = address_of(a, index, next);
+    uintptr_t at = address_of(a, index, first), end = address_of(a, index, next), rest = end;
     while ((at = object_walk_next(at, end)) < end) {
       object_bit_set(bits.starts, granule_of(at));
       size_t bytes = object_walk_bytes_within(heap, (tsr_ref)at, end - at);
       if (bytes == 0) return false;
-      at += bytes;
+      rest = at += bytes;
     }
+    if (rest < end) object_bit_set(bits.starts, granule_of(rest));
   }
   return true;
 }
 
-void arena_retire_blocks(const arena *a) {
+/* Those of a list, as long as there are any. */
+static void retire_blocks(arena *a, uint32_t first) {
   const block_map *map = &a->heap->blocks;
-  for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(map, i)->next) {
+  for (uint32_t i = first; i != BLOCK_NONE && a->unretired > 0; i = block_map_at(map, i)->next) {
     block *b = block_map_at(map, i);
-    if ((b->flags & BLOCK_UNRETIRED) == 0) continue;
-    if (retire_block(a, i)) b->flags &= (uint8_t)~BLOCK_UNRETIRED;
+    if ((b->flags & BLOCK_UNRETIRED) == 0 || !retire_block(a, i)) continue;
+    b->flags &= (uint8_t)~BLOCK_UNRETIRED;
+    a->unretired--;
   }
+}
+
+void arena_retire_blocks(arena *a) {
+  retire_blocks(a, a->first);
+  /* Some of these were swept where they are, and have handed out memory. */
+  retire_blocks(a, a->unswept);
 }
 
 void arena_begin_trace(arena *a, bool with_starts) {
@@ -654,6 +733,7 @@ void arena_begin_trace(arena *a, bool with_starts) {
 
 void arena_begin_relist(arena *a) {
   a->first = BLOCK_NONE;
+  a->unretired = 0;
   os_atomic_store(&a->count, 0);
   os_atomic_store(&a->free_granules, 0);
   for (unsigned k = 0; k < ARENA_RUN_CLASSES; k++)

@@ -43,6 +43,7 @@ typedef struct arena {
   enum arena_id id;
   bool immortal, sealable; /* fixed */
   bool has_starts;         /* movable: arena_begin_trace(); by the collecting thread */
+  uint32_t unretired;      /* blocks with abandoned buffers */
   os_mutex lock;           /* guards what follows, and the bits of its blocks outside a pause */
   uint32_t first;          /* list of its blocks, newest first */
   uint32_t unswept;        /* and of those that have still to be swept */
@@ -56,15 +57,28 @@ typedef struct arena {
       count; /* of blocks; written under the lock, read by any thread that sizes the heap */
 } arena;
 
+/* What its blocks are. */
+enum block_space arena_space(const arena *a);
+
+/* A block whose free runs a mutator goes through, one after the other. */
+typedef struct arena_cursor {
+  arena *arena; /* NULL: none */
+  uint32_t block;
+  uint32_t at; /* granules of it that are behind */
+} arena_cursor;
+
 bool arena_open(arena *a, tsr_heap *heap, enum arena_id id);
 void arena_close(arena *a);
 
 /* ---- mutators -------------------------------------------------------------------------------- */
 
 /* Takes a buffer of `preferred` bytes, at least `least`. A free run may yield less than is preferred; a new
-   block is only taken when no run serves. False: as bump_blocks_take(). */
+   block is only taken when no run serves. False: as bump_blocks_take(). A block whose runs are all shorter than is preferred
+   is borrowed, so that the next buffers come from there without a search; NULL: not. */
 bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
-                bump_buffer *taken);
+                arena_cursor *cursor, bump_buffer *taken);
+/* Gives a block back that was borrowed so, if there is one. */
+void arena_end(arena_cursor *cursor);
 /* Takes a block with a free run of `least` bytes for copies of survivors, in a pause: it is the caller's until
    arena_return(). While the heap has room that is one with runs worth while, or a new one; else any, whose
    `gaps` are to be filled. BLOCK_NONE: no memory. */
@@ -108,7 +122,7 @@ OS_ALWAYS_INLINE bool arena_reach(const tsr_heap *heap, tsr_ref object, bool sha
 }
 
 /* Sets the start bits of objects in buffers that were abandoned. */
-void arena_retire_blocks(const arena *a);
+void arena_retire_blocks(arena *a);
 
 /*
  * Before a trace of the movable arena. With starts, every object gets its start bit; that looks at dead ones too.

@@ -55,7 +55,7 @@ bool spaces_freeze(tsr_heap *heap) {
   arena *arenas = heap->spaces->arenas;
   if (!freeze_cover(heap)) return false;
   freeze_copy_space(heap);
-  arena_retire_blocks(&arenas[ARENA_MOVABLE]);
+  spaces_retire_blocks(heap);
   arena_take_over_all(&arenas[ARENA_FROZEN], &arenas[ARENA_MOVABLE]);
   arena_take_over_all(&arenas[ARENA_FROZEN], &arenas[ARENA_PROMOTED]);
   return true;

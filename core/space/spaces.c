@@ -98,6 +98,11 @@ void spaces_clear_marks(tsr_heap *heap) {
   }
 }
 
+void spaces_retire_blocks(tsr_heap *heap) {
+  arena_retire_blocks(&heap->spaces->arenas[ARENA_MOVABLE]);
+  arena_retire_blocks(&heap->spaces->arenas[ARENA_PROMOTED]);
+}
+
 void spaces_return_memory(tsr_heap *heap, bool is_idle) {
   block_map_end_collection(&heap->blocks, is_idle);
   if (heap->verifies)

@@ -51,6 +51,9 @@ void spaces_sweep_all(tsr_heap *heap);
 /* Nothing that stays counts as reached any more. World stopped. */
 void spaces_clear_marks(tsr_heap *heap);
 
+/* Sets the start bits of objects in buffers that were abandoned. World stopped. */
+void spaces_retire_blocks(tsr_heap *heap);
+
 /* Calls back for every object of every space, or for every immortal one. World stopped, no buffer handed out. */
 void spaces_enumerate(const tsr_heap *heap, tsr_object_callback callback, void *context);
 void spaces_each_immortal(const tsr_heap *heap, void (*visit)(void *context, tsr_ref object),

@@ -117,25 +117,33 @@ enum kernel_pace {
   KERNEL_IN_STEPS /* it stops when worker_has_to_stop(); what is left is in the queue then */
 };
 
+/* What a kernel does with old objects beside scanning them: each does what the ones before do. */
+enum kernel_duty {
+  KERNEL_SCANS,
+  KERNEL_ARMS, /* arms each before its first slot is looked at, so that a store behind the scan is told of */
+  KERNEL_TAKES_LOGGED, /* looks at those that were stored into */
+  KERNEL_REMEMBERS     /* finds out which refer to young ones: a minor collection */
+};
+
 /* What a copy of the kernel is made of. Constants, all of them. */
 typedef struct kernel {
   kernel_visit *visit;
   kernel_scan_function *scan_other; /* kernel_scan_other() of this kernel, apart from the loops */
   enum kernel_wait waits;           /* what an edge waits for */
   enum kernel_pace pace;
-  bool remembers; /* a minor collection: it finds out which old objects refer to young ones */
-  bool tagged;    /* the reference rule is not "an address or zero" */
-  bool shared;    /* several workers trace */
+  enum kernel_duty duty;
+  bool tagged; /* the reference rule is not "an address or zero" */
+  bool shared; /* several workers trace */
 } kernel;
 
 /* Defines a kernel, and a kernel_scan_function name_trace() for a worker's part in a trace. */
-#define KERNEL_DEFINE(name, visit_function, edge_waits, has_pace, is_minor, has_tags, is_shared)   \
+#define KERNEL_DEFINE(name, visit_function, edge_waits, has_pace, has_duty, has_tags, is_shared)   \
   static kernel_scan_function name##_scan_other;                                                   \
   static const kernel name = {.visit = (visit_function),                                           \
                               .scan_other = name##_scan_other,                                     \
                               .waits = (edge_waits),                                               \
                               .pace = (has_pace),                                                  \
-                              .remembers = (is_minor),                                             \
+                              .duty = (has_duty),                                                  \
                               .tagged = (has_tags),                                                \
                               .shared = (is_shared)};                                              \
   OS_NEVER_INLINE void name##_scan_other(struct worker *worker, tsr_ref object, size_t position) { \
@@ -147,11 +155,11 @@ typedef struct kernel {
 
 /* The kernels of a plan: name_alone and name_shared, for plain references and for tagged ones, and name_trace(),
    which chooses. */
-#define KERNEL_DEFINE_ALL(name, visit, waits, pace, remembers)                                     \
-  KERNEL_DEFINE(name##_alone, visit, waits, pace, remembers, true, false)                          \
-  KERNEL_DEFINE(name##_shared, visit, waits, pace, remembers, true, true)                          \
-  KERNEL_DEFINE(name##_plain_alone, visit, waits, pace, remembers, false, false)                   \
-  KERNEL_DEFINE(name##_plain_shared, visit, waits, pace, remembers, false, true)                   \
+#define KERNEL_DEFINE_ALL(name, visit, waits, pace, duty)                                          \
+  KERNEL_DEFINE(name##_alone, visit, waits, pace, duty, true, false)                               \
+  KERNEL_DEFINE(name##_shared, visit, waits, pace, duty, true, true)                               \
+  KERNEL_DEFINE(name##_plain_alone, visit, waits, pace, duty, false, false)                        \
+  KERNEL_DEFINE(name##_plain_shared, visit, waits, pace, duty, false, true)                        \
   static void name##_trace(struct worker *worker, bool shared) {                                   \
     static void (*const traces[2][2])(struct worker *) = {                                         \
         {name##_alone_trace, name##_shared_trace},                                                 \
@@ -220,10 +228,11 @@ OS_ALWAYS_INLINE void kernel_note_referrer(const kernel_run *run, const tsr_slot
   remembered_note_slot(run->worker->heap, slot);
 }
 
-/* An old object that is scanned in a minor collection is armed, until one of its slots is noted. */
+/* An old object that is scanned is armed; in a minor collection until one of its slots is noted. */
 OS_ALWAYS_INLINE void kernel_arm(const kernel k, const kernel_run *run, tsr_ref object,
                                  uint64_t header) {
-  if (!k.remembers || header_is_armed(header) || !kernel_is_old(run, (uintptr_t)object)) return;
+  if (k.duty < KERNEL_ARMS || header_is_armed(header)) return;
+  if (k.duty == KERNEL_REMEMBERS && !kernel_is_old(run, (uintptr_t)object)) return;
   unsigned char *byte = (unsigned char *)object + TSR_GC_BYTE_OFFSET;
   unsigned char armed = (unsigned char)((header_gc_byte(header) & (0xffu ^ GC_LOGGED)) | GC_ARMED);
   if (k.shared) {
@@ -239,7 +248,7 @@ OS_ALWAYS_INLINE void kernel_visit_slot(const kernel k, kernel_run *run, tsr_slo
   if (!kernel_target(run, address, &granule)) return;
   enum block_space space = kernel_space(run, granule);
   uintptr_t now = (uintptr_t)k.visit(run, (tsr_ref)address, granule, space, k.shared);
-  if (k.remembers && !block_space_stays(space)) kernel_note_referrer(run, slot, now);
+  if (k.duty == KERNEL_REMEMBERS && !block_space_stays(space)) kernel_note_referrer(run, slot, now);
   if (now == address) return;
   slot->word = k.tagged ? reference_retarget(&run->rule, word, now) : (uint64_t)now;
 }
@@ -498,7 +507,7 @@ OS_ALWAYS_INLINE uint64_t kernel_release_key(const kernel k, struct worker *work
    is seen at the end. */
 OS_ALWAYS_INLINE void kernel_begin_object(const kernel k, const kernel_run *run, tsr_ref object,
                                           uint64_t header, const layout *l) {
-  if (!k.remembers || !layout_hides_references(l)) {
+  if (k.duty != KERNEL_REMEMBERS || !layout_hides_references(l)) {
     kernel_arm(k, run, object, header);
   } else if (kernel_is_old(run, (uintptr_t)object)) {
     remembered_doubt(run->worker->heap, object);
@@ -574,17 +583,21 @@ OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref objec
 }
 
 /* An object of the log, unless it was sealed since: then its block is remembered. A plain one is armed by its scan, and
-   so not logged any more. */
+   so not logged any more. Where the log is for marking alone, one that is not marked is scanned when it is reached, if ever. */
 OS_ALWAYS_INLINE void kernel_scan_logged(const kernel k, kernel_run *run, tsr_ref object) {
   uint64_t header = k.shared ? header_load_shared(object) : header_load(object);
   if ((header_gc_byte(header) & GC_LOGGED) == 0) return;
+  if (k.duty != KERNEL_REMEMBERS && !spaces_is_reached(run->worker->heap, object)) {
+    remembered_clear_logged(object);
+    return;
+  }
   bool is_plain = layout_trace_slots(kernel_layout(run, header)) != 0 && !header_is_leaf(header);
   if (TSR_UNLIKELY(!is_plain)) remembered_clear_logged(object);
   kernel_look_at(k, run, (uintptr_t)object);
   kernel_scan(k, run, object);
 }
 
-/* Scans some of the log, in a minor collection. What the objects lead to is looked at before the next ones are fetched.
+/* Scans some of the log. What the objects lead to is looked at before the next ones are fetched.
    False: there is nothing. */
 OS_ALWAYS_INLINE bool kernel_take_logged(const kernel k, struct worker *worker) {
   log_chunk *chunk = remembered_take_logged(worker->heap);
@@ -699,12 +712,18 @@ OS_ALWAYS_INLINE void kernel_drain(const kernel k, struct worker *worker) {
   kernel_save(&run);
 }
 
+/* Whether a step has not been stopped. */
+OS_ALWAYS_INLINE bool kernel_goes_on(const kernel k, const struct worker *worker) {
+  return k.pace == KERNEL_TO_THE_END || !worker->is_late;
+}
+
 /* One worker's part in tracing everything reachable from what is queued. Every active worker calls it where
    the trace is shared. */
 OS_ALWAYS_INLINE void kernel_trace(const kernel k, struct worker *worker) {
   do {
     kernel_drain(k, worker);
-  } while ((k.remembers && kernel_take_logged(k, worker)) ||
+  } while ((k.duty >= KERNEL_TAKES_LOGGED && kernel_goes_on(k, worker) &&
+            kernel_take_logged(k, worker)) ||
            (k.shared && team_find_work(worker->heap->team, worker)));
 }
 

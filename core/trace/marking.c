@@ -81,6 +81,7 @@ void marking_reach(struct worker *worker, tsr_ref object, enum block_space space
 void marking_prepare(tsr_heap *heap) {
   struct marking *m = heap->marking;
   m->is_rooted = heap_is_marking(heap);
+  os_atomic64_store_release(&m->last_allocated, os_atomic_load(&heap->bytes_allocated));
   word_log_drop(heap, &m->weak_young);
   for (uint32_t i = 0; i < heap->team->active; i++)
     team_worker(heap->team, i)->marks_old = heap_is_marking(heap);
@@ -141,6 +142,31 @@ bool marking_is_due(const tsr_heap *heap) {
   size_t room = marking_room(heap), cycle_room = marking_cycle_room(heap);
   size_t late = cycle_room / MARKING_END_SHARE + marking_blocks_meanwhile(heap);
   return marking_is_stressed(heap) || room <= cycle_room / MARKING_BEGIN_SHARE || room <= late;
+}
+
+/* Between two collections that look at roots for a cycle. */
+static uint64_t marking_interval_bytes(const tsr_heap *heap) {
+  if (!heap->plan->generational) return MARKING_STEP_BYTES;
+  return (uint64_t)nursery_blocks(heap) << BLOCK_SHIFT;
+}
+
+bool marking_collection_is_due(tsr_heap *heap) {
+  const struct marking *m = heap->marking;
+  if (m == NULL || heap_is_sweeping(heap) || marking_is_stressed(heap)) return false;
+  uint64_t last = os_atomic64_load_acquire(&m->last_allocated);
+  if (os_atomic_load(&heap->bytes_allocated) - last < marking_interval_bytes(heap)) return false;
+  if (heap_is_marking(heap)) return marking_nears_end(heap);
+  os_mutex_lock(&heap->admission);
+  bool is_due = marking_is_due(heap);
+  os_mutex_unlock(&heap->admission);
+  return is_due;
+}
+
+bool marking_may_grow(tsr_heap *heap, size_t default_blocks) {
+  if (heap_stretch(heap, default_blocks, heap->claim_blocks)) return true;
+  if (!heap_is_sweeping(heap)) return marking_nears_end(heap);
+  spaces_sweep_all(heap);
+  return heap_stretch(heap, default_blocks, heap->claim_blocks);
 }
 
 bool marking_step_is_due(const tsr_heap *heap) {
@@ -214,6 +240,26 @@ static void marking_put_back(struct worker *worker) {
   queue->bottom = queue->top = queue->start;
 }
 
+/* Without a young generation what was stored into is the steps' business. */
+static bool marking_reads_log(const tsr_heap *heap) {
+  return !heap->plan->generational;
+}
+
+static void marking_read_log(struct worker *worker) {
+  tsr_heap *heap = worker->heap;
+  worker->marks_old = true;
+  remembered_take_slots(worker);
+  worker->marks_old = false;
+  remembered_begin_reading(heap);
+  heap->plan->trace(worker, false);
+}
+
+/* Whether the next step has something to do. */
+static bool marking_is_left(const tsr_heap *heap) {
+  return !word_log_is_empty(&heap->marking->gray) ||
+         (marking_reads_log(heap) && !remembered_is_read(heap));
+}
+
 bool marking_step(tsr_heap *heap) {
   struct marking *m = heap->marking;
   struct worker *worker = &heap->team->first;
@@ -225,20 +271,21 @@ bool marking_step(tsr_heap *heap) {
   worker->turns_left = stressed ? m->stress_turns : WORKER_NEVER;
   worker->deadline_ns = stressed ? WORKER_NEVER : os_clock_ns() + marking_budget_ns(heap);
   worker->is_late = false;
+  if (marking_reads_log(heap)) marking_read_log(worker);
   while (!worker->is_late && m->failed == 0 && marking_refill(worker))
     heap->plan->trace(worker, false);
   marking_put_back(worker);
   marking_gather(heap);
-  worker->in_steps = false;
+  worker->in_steps = worker->is_late = false;
   worker->deadline_ns = worker->turns_left = WORKER_NEVER;
   m->stress_turns *= MARKING_STRESS_GROWTH;
-  os_atomic8_store(&m->has_work, !word_log_is_empty(&m->gray));
+  os_atomic8_store(&m->has_work, marking_is_left(heap));
   seal_close_again(heap);
   heap->phase = NULL;
   m->spent_cpu_ns += os_thread_cpu_ns() - begin_cpu_ns;
   os_atomic64_store_release(&m->step_allocated, os_atomic_load(&heap->bytes_allocated));
   if (m->failed != 0) marking_abandon(heap);
-  return heap_is_marking(heap) && word_log_is_empty(&m->gray);
+  return heap_is_marking(heap) && !marking_is_left(heap);
 }
 
 /* ---- cycles ------------------------------------------------------------------------------------------------ */
@@ -255,6 +302,11 @@ void marking_begin(tsr_heap *heap) {
 
 bool marking_nears_end(const tsr_heap *heap) {
   return heap_is_marking(heap) && !os_atomic8_is_set(&heap->marking->has_work);
+}
+
+uint64_t marking_spent_ns(const tsr_heap *heap) {
+  bool is_on = heap_is_marking(heap) || heap_is_sweeping(heap);
+  return is_on && heap->marking != NULL ? heap->marking->spent_cpu_ns : 0;
 }
 
 bool marking_may_finish(const tsr_heap *heap) {

@@ -1,11 +1,12 @@
 /*
  * Marking of the old generation in steps, under a plan that is incremental.
  *
- * A *cycle* begins at the end of a minor collection. From then on each minor collection marks what it meets that is old:
+ * A *cycle* begins at the end of a minor collection, or, where there is no young generation, at the beginning of what takes
+ * its place. From then on each minor collection marks what it meets that is old:
  * what roots, remembered objects, survivors and objects that it promotes refer to, and the promoted objects themselves.
  * What was marked and not scanned yet is in a log; *steps* scan it, for as long as a budget allows, with the
  * world stopped. A store into an old object needs nothing beyond what it does for minor collections: the object is
- * gray, and the next minor collection looks at what it refers to then.
+ * gray, and the next minor collection looks at what it refers to then; without a young generation the next step does.
  *
  * When a step at the end of a minor collection leaves nothing to be scanned, everything that can be reached is marked: that minor
  * collection has just looked at all that is not old or was stored into. So the *remark* follows in the same pause: weak
@@ -34,7 +35,8 @@ struct marking {
   size_t cycle_room; /* after the last cycle, or collection of everything; 0: before the first */
   size_t begin_room; /* when this cycle began */
   uint64_t begin_allocated; /* bytes that mutators were given until then, */
-  uint64_t step_allocated;  /* and until the last step. Read by any thread */
+  uint64_t step_allocated;  /* until the last step, */
+  uint64_t last_allocated;  /* and until the last collection. These two are read by any thread */
   uint64_t spent_cpu_ns;    /* on this cycle, in steps */
   uint64_t stress_turns;    /* with stress: of the kernel in the next step; or blocks to be swept */
   double ns_per_byte;       /* of what is live, in the last cycle that ended */
@@ -67,6 +69,8 @@ void marking_begin(tsr_heap *heap);
 bool marking_step(tsr_heap *heap);
 /* Whether one is under way, and nothing was left to be scanned by its last step. */
 bool marking_nears_end(const tsr_heap *heap);
+/* CPU time that the cycle under way has taken in steps and remark; 0: there is none. */
+uint64_t marking_spent_ns(const tsr_heap *heap);
 /* Whether the cycle can end in this pause, with nothing left. */
 bool marking_may_finish(const tsr_heap *heap);
 /* The remark. */
@@ -78,6 +82,15 @@ bool marking_sweep_step(tsr_heap *heap, size_t *live_bytes);
 void marking_abandon(tsr_heap *heap);
 /* What a cycle left is swept, or a collection of everything has ended, and the heap has its size for the time until the next. */
 void marking_note_end(tsr_heap *heap, const tsr_collection *record);
+
+/* Whether a full heap shall grow for a while, until a cycle has freed what is dead, or can end the cycle at once, rather than that
+   everything is swept or even collected in one pause. It has grown then, by so many blocks of default placement and what is
+   claimed. */
+bool marking_may_grow(tsr_heap *heap, size_t default_blocks);
+
+/* Whether a collection is due that is to begin a cycle, or to end one whose steps have nothing left, though there is memory: what
+   mutators are given may be old from the beginning, and ask for no collection of the young. Any mutator. */
+bool marking_collection_is_due(tsr_heap *heap);
 
 /* Whether a step is due without a collection, or the end of a sweep. Any mutator. */
 bool marking_step_is_due(const tsr_heap *heap);

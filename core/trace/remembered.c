@@ -12,14 +12,15 @@
 struct remembered {
   os_mutex lock; /* guards what follows while mutators run, or workers */
   word_log log;
-  word_log reading;  /* in a minor collection: what of the log it began with has not been scanned */
+  word_log
+      reading; /* in a minor collection, or in steps: what of the log that was there has not been scanned */
   word_log doubtful; /* in a minor collection: objects that refer to young ones, or do not */
 };
 
 /* ---- the log ----------------------------------------------------------------------------------------- */
 
 tsr_status remembered_open(tsr_heap *heap, tsr_error *error) {
-  if (!heap->plan->generational) return TSR_OK;
+  if (!heap->plan->barrier->arms_objects) return TSR_OK;
   struct remembered *all = segment_request(&heap->account, MEMORY_INSTANCE, sizeof *all);
   if (all == NULL) return heap_no_memory(heap, error);
   if (!os_mutex_create(&all->lock)) {
@@ -34,6 +35,7 @@ void remembered_close(tsr_heap *heap) {
   struct remembered *all = heap->remembered;
   if (all == NULL) return;
   word_log_drop(heap, &all->log);
+  word_log_drop(heap, &all->reading);
   word_log_drop(heap, &all->doubtful);
   os_mutex_destroy(&all->lock);
   segment_release(&heap->account, MEMORY_INSTANCE, all, sizeof *all);
@@ -280,18 +282,29 @@ void remembered_clear_logged(tsr_ref object) {
   if (object_is_logged(object)) object_change(object, 0, GC_LOGGED);
 }
 
-/* Queues an object as if it were reached by a collection of everything. It is in the log no more. */
+/* Queues an object as if it were reached by a collection of everything. It is in the log no more. What is for marking alone is
+   passed by if it is not marked: it will be scanned when it is reached, if ever. */
 static void reach_gray(void *context, tsr_ref object) {
+  struct worker *worker = context;
+  const tsr_heap *heap = worker->heap;
   remembered_clear_logged(object);
-  worker_queue_staying(context, object);
+  if (!heap->plan->generational && !spaces_is_reached(heap, object)) return;
+  worker_queue_staying(worker, object);
 }
 
-void remembered_reach(struct worker *worker) {
-  tsr_heap *heap = worker->heap;
+void remembered_begin_reading(tsr_heap *heap) {
   struct remembered *all = heap->remembered;
   word_log_filter(heap, &all->log, log_stays, heap);
   word_log_take(&all->reading, &all->log);
-  remembered_each(heap, true, reach_gray, worker);
+}
+
+bool remembered_is_read(const tsr_heap *heap) {
+  return word_log_is_empty(&heap->remembered->reading);
+}
+
+void remembered_reach(struct worker *worker) {
+  remembered_begin_reading(worker->heap);
+  remembered_each(worker->heap, true, reach_gray, worker);
 }
 
 log_chunk *remembered_take_logged(tsr_heap *heap) {
@@ -345,6 +358,7 @@ static void rebuild_object(void *context, tsr_ref object) {
 
 void remembered_forget(tsr_heap *heap) {
   remembered_each_stored(&heap->team->first, block_drop_slots);
+  word_log_take(&heap->remembered->log, &heap->remembered->reading);
   log_empty(heap, &heap->remembered->log, arm_object, NULL);
 }
 

@@ -20,7 +20,7 @@
 
 #include "core/trace/worker.h"
 
-/* Builds heap->remembered where the plan is generational. */
+/* Builds heap->remembered where the plan has a barrier. */
 tsr_status remembered_open(tsr_heap *heap, tsr_error *error);
 void remembered_close(tsr_heap *heap);
 void remembered_fork(tsr_heap *heap, os_fork_stage stage);
@@ -42,6 +42,9 @@ bool remembered_waits(tsr_heap *heap, tsr_ref object);
    worker: takes objects out of the log that was; each that is still logged is to be scanned. A slot of an old object leads
    to an object that stays young; an old object is scanned of which only the end can tell. After its release: looks at these. */
 void remembered_reach(struct worker *worker);
+/* The part of it that is the log: what it names now is to be taken out, in this pause or in steps. Whether all has been. */
+void remembered_begin_reading(tsr_heap *heap);
+bool remembered_is_read(const tsr_heap *heap);
 void remembered_take_slots(struct worker *worker);
 log_chunk *remembered_take_logged(tsr_heap *heap);
 void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot);

@@ -89,15 +89,17 @@ static bool stores_is_armed(const stores *s, tsr_ref object) {
          header_is_armed(header_load(object)) && !seal_is_closed(s->heap, object);
 }
 
-/* Under a plan with a young generation: an old object is armed where a store has to be told of, and else gray. */
+/* Under a plan with a barrier of its own: an old object is armed where a store has to be told of, and else gray. */
 static bool stores_is_old(const stores *s, tsr_ref object) {
-  return s->heap->plan->generational &&
+  return s->heap->plan->barrier->arms_objects &&
          block_space_stays(block_map_space_of(&s->heap->blocks, (uintptr_t)object));
 }
 
 void stores_watch(stores *s, tsr_ref object) {
   if (s->noted == NULL || seal_is_closed(s->heap, object)) return;
-  if (stores_is_old(s, object) && !header_is_armed(header_load(object))) return;
+  bool is_gray = stores_is_old(s, object) && !header_is_armed(header_load(object));
+  /* Without a young generation the barrier may be on for any object. */
+  if (is_gray && s->heap->plan->generational) return;
   stores_scan scan = {.s = s};
   scan_slots(s->heap, object, stores_note_slot, &scan);
   if (!scan.has_slots) return;

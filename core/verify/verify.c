@@ -175,7 +175,8 @@ static bool hash_bits_fit(const tsr_heap *heap, tsr_ref object, unsigned gc) {
 /* Whether an object may be armed. */
 static bool is_armed_rightly(const tsr_heap *heap, tsr_ref object) {
   enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
-  return heap_watches(heap, object) || (heap->plan->generational && block_space_stays(space)) ||
+  return heap_watches(heap, object) ||
+         (heap->plan->barrier->arms_objects && block_space_stays(space)) ||
          seal_is_closed((tsr_heap *)(uintptr_t)heap, object);
 }
 
@@ -198,13 +199,11 @@ static const char *object_fault(const tsr_heap *heap, tsr_ref object, size_t roo
     return "an object has the alignment that its layout promises";
   }
   if ((gc & GC_ARMED) != 0 && !is_armed_rightly(heap, object)) {
-    return "only sealed objects are armed, and old ones under a plan with a young generation: the "
-           "GC byte "
-           "belongs to the collector";
+    return "only sealed objects are armed, and old ones under a plan with a write barrier: the GC "
+           "byte belongs to the collector";
   }
-  if ((gc & GC_AGE_BITS) != 0 && !heap->plan->generational) {
-    return "only a plan with a young generation sets age bits: the GC byte belongs to the "
-           "collector";
+  if ((gc & GC_AGE_BITS) != 0 && !heap->plan->barrier->arms_objects) {
+    return "only a plan with a write barrier sets age bits: the GC byte belongs to the collector";
   }
   return NULL;
 }
@@ -440,12 +439,16 @@ static void check_stores(struct verifier *v) {
   }
 }
 
+void verifier_watch(struct verifier *v) {
+  for (uint64_t i = 0; i < v->queue_count; i++)
+    stores_watch(&v->stores, v->queue[i].object);
+}
+
 /* A collection that begins finds nothing armed, and one that has ended leaves all armed. */
 static void end_of_check(struct verifier *v) {
   if (v->just_collected) {
     free_memory_fill(v->heap);
-    for (uint64_t i = 0; i < v->queue_count; i++)
-      stores_watch(&v->stores, v->queue[i].object);
+    verifier_watch(v);
   } else if (v->heap->phase != NULL) {
     stores_release(&v->stores);
   }

@@ -44,6 +44,9 @@ void verifier_visit_roots(tsr_visitor *visitor, tsr_slot *first, size_t count);
 /* Follows them to the end. TSR_CORRUPT with the first fault; TSR_OUT_OF_MEMORY: not all was verified. */
 tsr_status verifier_end(struct verifier *verifier, tsr_error *error);
 
+/* From now on it watches stores into what it found last. World stopped, and nothing has moved since. */
+void verifier_watch(struct verifier *verifier);
+
 /* Prints the whole report of a fault, then aborts. */
 noreturn void verifier_abort(const struct verifier *verifier);
 

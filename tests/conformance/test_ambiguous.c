@@ -24,8 +24,8 @@ static bool finds_interiors(void) {
 
 /* Whether plans of this name offer what the binding needs; -1: a plan that this test does not know. */
 static int offers(uint32_t needs) {
-  if (vm_is("nogc") || vm_copies()) return (needs & TSR_NEEDS_INTERIOR_POINTERS) == 0;
-  if (vm_is("markcompact")) return true;
+  if (vm_is("nogc") || vm_is("semispace")) return (needs & TSR_NEEDS_INTERIOR_POINTERS) == 0;
+  if (vm_is("markcompact") || vm_is("quadcolor")) return true;
   return -1;
 }
 

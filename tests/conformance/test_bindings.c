@@ -103,7 +103,8 @@ END_TEST
 /* ---- capabilities -------------------------------------------------------------------------- */
 
 static bool plan_moves(void) {
-  vm_init_calm(&vm);
+  vm_init(&vm);
+  vm_alone(&vm);
   vm_start_heap(&vm);
   bool moves = vm_moves(&vm);
   vm_stop(&vm);
@@ -122,7 +123,13 @@ START_TEST(an_explicit_plan_names_what_is_lacking) {
     vm_init_calm(&vm);
     vm.binding.does &= ~cases[i].lacks;
     vm.binding.needs = cases[i].needs;
-    if (moves) {
+    bool form = vm_is_incremental() && cases[i].lacks != TSR_DOES_SAFEPOINTS;
+    if (form) { /* the one without a nursery moves nothing */
+      vm_start_heap(&vm);
+      ck_assert_str_eq(tsr_heap_plan(vm.heap), vm_plan);
+      ck_assert(!vm_moves(&vm));
+      vm_stop(&vm);
+    } else if (moves || vm_is_incremental()) {
       refused_as(TSR_MISMATCH, cases[i].name);
     } else if (!vm_collects) {
       vm_start(&vm); /* what never collects needs nothing of the VM */
@@ -153,10 +160,23 @@ static const char *default_plan(uint32_t lacks, uint32_t needs) {
 
 START_TEST(the_default_plan_fits_the_binding) {
   ck_assert_str_ne(default_plan(0, 0), "nogc");
-  ck_assert_str_eq(default_plan(TSR_DOES_UPDATABLE_SLOTS, 0), "nogc");
+  ck_assert_str_eq(default_plan(TSR_DOES_UPDATABLE_SLOTS, 0), "quadcolor");
   ck_assert_str_eq(default_plan(TSR_DOES_SAFEPOINTS, 0), "nogc");
-  ck_assert_str_eq(default_plan(0, TSR_NEEDS_NON_MOVING), "nogc");
+  ck_assert_str_eq(default_plan(0, TSR_NEEDS_NON_MOVING), "quadcolor");
+  ck_assert_str_eq(default_plan(TSR_DOES_WRITE_BARRIER, TSR_NEEDS_NON_MOVING), "nogc");
   ck_assert_str_eq(default_plan(~0u, 0), "nogc");
+}
+END_TEST
+
+/* Of the plan that has a form without a nursery; others have no use for the option. */
+START_TEST(without_a_nursery_no_object_moves) {
+  vm_init(&vm);
+  vm_alone(&vm);
+  vm_pin(&vm, "nursery", "0");
+  vm_start(&vm);
+  ck_assert_str_eq(tsr_heap_plan(vm.heap), vm_plan);
+  if (vm_is_incremental()) ck_assert(!vm_moves(&vm));
+  vm_stop(&vm);
 }
 END_TEST
 
@@ -171,17 +191,19 @@ START_TEST(needs_are_served_or_refused_by_name) {
   static const struct {
     uint32_t needs;
     const char *name;
-    const char *serve[4], *refuse[4];
-  } cases[] = {
-      {TSR_NEEDS_AMBIGUOUS_ROOTS,
-       "TSR_NEEDS_AMBIGUOUS_ROOTS",
-       {"nogc", "semispace", "markcompact"},
-       {NULL}},
-      {TSR_NEEDS_INTERIOR_POINTERS,
-       "TSR_NEEDS_INTERIOR_POINTERS",
-       {"markcompact"},
-       {"nogc", "semispace"}},
-      {TSR_NEEDS_NON_MOVING, "TSR_NEEDS_NON_MOVING", {"nogc"}, {"semispace", "markcompact"}}};
+    const char *serve[5], *refuse[5];
+  } cases[] = {{TSR_NEEDS_AMBIGUOUS_ROOTS,
+                "TSR_NEEDS_AMBIGUOUS_ROOTS",
+                {"nogc", "semispace", "markcompact", "quadcolor"},
+                {NULL}},
+               {TSR_NEEDS_INTERIOR_POINTERS,
+                "TSR_NEEDS_INTERIOR_POINTERS",
+                {"markcompact", "quadcolor"},
+                {"nogc", "semispace"}},
+               {TSR_NEEDS_NON_MOVING,
+                "TSR_NEEDS_NON_MOVING",
+                {"nogc", "quadcolor"},
+                {"semispace", "markcompact"}}};
   for (size_t i = 0; i < 3; i++) {
     vm_init_calm(&vm);
     vm.binding.needs = cases[i].needs;
@@ -223,6 +245,7 @@ static void add(TCase *tests) {
   tcase_add_test(tests, the_bare_header_is_a_binding);
   tcase_add_test(tests, an_explicit_plan_names_what_is_lacking);
   tcase_add_test(tests, the_default_plan_fits_the_binding);
+  tcase_add_test(tests, without_a_nursery_no_object_moves);
   tcase_add_test(tests, needs_are_served_or_refused_by_name);
   tcase_add_test(tests, unknown_plans_list_the_known_ones);
 }

@@ -390,7 +390,7 @@ START_TEST(stores_in_order_are_not_reported) {
 END_TEST
 
 START_TEST(a_vm_without_barriers_is_not_watched) {
-  if (vm_is_generational()) return; /* it is refused */
+  if (vm_is_incremental()) return; /* it is refused */
   subject_open_as(true, TSR_DOES_WRITE_BARRIER);
   tsr_ref object = old_object(PAIR);
   ck_assert(!tsr_is_armed(object));

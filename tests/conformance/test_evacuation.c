@@ -392,7 +392,7 @@ START_TEST(f23_a_full_heap_is_evacuated_in_part) {
 END_TEST
 
 static void add(TCase *tests) {
-  if (!vm_collects || vm_wants_threads()) return;
+  if (!vm_collects || vm_is_still() || vm_wants_threads()) return;
   tcase_add_test(tests, f23_sparse_blocks_are_evacuated);
   tcase_add_test(tests, f23_references_follow_what_is_evacuated);
   tcase_add_test(tests, f23_hashes_of_evacuated_objects_stay);

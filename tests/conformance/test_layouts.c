@@ -215,7 +215,7 @@ static void build_chain(tsr_slot *head, unsigned n, void (*init)(uint64_t *words
 /* The first word of an object, but for what the collector or the verifier writes into the GC byte. */
 static uint64_t first_word(uint64_t object) {
   uint64_t word = vm_slot(vm_ref(object), 0)->word;
-  bool arms = vm_verifies || vm_is_generational();
+  bool arms = vm_verifies || vm_is_incremental();
   if (arms) ((unsigned char *)&word)[TSR_GC_BYTE_OFFSET] &= (unsigned char)~TSR_GC_ARMED;
   return word;
 }

@@ -58,8 +58,8 @@ START_TEST(collections_describe_themselves) {
     ck_assert_ptr_nonnull(vm_new(vm.m, BYTES, 0, 1000));
   }
   ck_assert_uint_eq(last->number, 3);
-  ck_assert_str_eq(last->cause, "allocation");
-  ck_assert_uint_gt(last->before_bytes, last->after_bytes);
+  ck_assert_str_eq(last->cause, vm_is_still() ? "marking" : "allocation");
+  if (!vm_is_still()) ck_assert_uint_gt(last->before_bytes, last->after_bytes);
   tsr_scope_close(vm.m, &scope);
   vm_stop(&vm);
 }
@@ -94,12 +94,14 @@ START_TEST(the_log_has_a_line_for_each_collection) {
   unsetenv("TESSERA_LOG");
   unsigned lines = 0;
   for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+    if (strstr(line, "Pause Mark") != NULL || strstr(line, "Pause Sweep") != NULL) continue;
     lines++;
     char number[16];
     snprintf(number, sizeof number, "%u", lines);
     ck_assert_msg(strstr(line, number) != NULL, "no number %u: %s", lines, line);
     ck_assert_msg(strstr(line, vm_plan) != NULL, "no plan: %s", line);
-    ck_assert_msg(strstr(line, lines == 1 ? "request" : "allocation") != NULL, "cause: %s", line);
+    const char *cause = vm_is_still() ? "marking" : "allocation";
+    ck_assert_msg(strstr(line, lines == 1 ? "request" : cause) != NULL, "cause: %s", line);
     ck_assert_msg(strstr(line, "ms") != NULL, "no pause in ms: %s", line);
     ck_assert_msg(strstr(line, "worker") != NULL, "no workers: %s", line);
   }

@@ -152,6 +152,139 @@ START_TEST(a002_05_every_pair_at_the_vms_own_resume) {
 }
 END_TEST
 
+/* Several pairs that the VM hands in and Tessera was never told of. What they have left when the VM empties them is free again. */
+#define PAIRS 4u
+
+START_TEST(a002_05_pairs_that_only_the_vm_knows) {
+  testvm vm;
+  own_threads own;
+  tsr_bump_pointer pairs[PAIRS] = {{0, 0}};
+  tsr_slot *heads[PAIRS];
+  uint64_t lengths[PAIRS] = {0}, random = 9;
+  vm_init(&vm);
+  vm_alone(&vm);
+  vm_pin(&vm, "heap_max", "16M");
+  own_install(&own, &vm);
+  vm_start_heap(&vm);
+  vm_thread self = {.vm = &vm, .m = tsr_bind_mutator(vm.heap, &vm, NULL)};
+  ck_assert_ptr_nonnull(self.m);
+  vm.m = self.m;
+  own_attach(&own, self.m, 0);
+  tsr_scope scope;
+  tsr_scope_open(self.m, &scope);
+  for (unsigned k = 0; k < PAIRS; k++) {
+    heads[k] = tsr_local(self.m, 0);
+    own.unregistered[k] = &pairs[k];
+  }
+  for (unsigned n = 0; n < (vm_collects ? 200000u : 20000u); n++) {
+    unsigned k = (unsigned)(vm_random(&random) % PAIRS);
+    ck_assert(push_pair(&self, &pairs[k], heads[k], lengths[k]++));
+    if (n % 5000 == 0 && vm_collects) ck_assert_int_eq(tsr_collect(self.m, NULL), TSR_OK);
+    if (n % 20000 == 0) ck_assert_int_eq(tsr_heap_verify(self.m, NULL), TSR_OK);
+    if (lengths[k] < 3000) continue;
+    ck_assert(counts_down(&self, heads[k]->word, lengths[k]));
+    heads[k]->word = 0;
+    lengths[k] = 0;
+  }
+  for (unsigned k = 0; k < PAIRS; k++) {
+    heads[k]->word = 0;
+    lengths[k] = 0;
+  }
+  for (unsigned n = 0; n < 4000 && vm_collects; n++) { /* of each vector two elements are left */
+    void *memory = tsr_alloc_cached(self.m, &pairs[n % PAIRS], vm_size(VECTOR, 60));
+    ck_assert_ptr_nonnull(memory);
+    vm_init_object(memory, VECTOR, 0, 60);
+    ck_assert_int_eq(tsr_shrink(self.m, (tsr_ref)memory, vm_size(VECTOR, 2), NULL), TSR_OK);
+    vm_slot((tsr_ref)memory, 1)->word = 2;
+    vm_slot((tsr_ref)memory, 2)->word = heads[0]->word;
+    heads[0]->word = vm_word((tsr_ref)memory);
+  }
+  if (vm_collects) {
+    ck_assert_int_eq(tsr_collect(self.m, NULL), TSR_OK);
+    ck_assert_int_eq(tsr_collect(self.m, NULL), TSR_OK);
+    ck_assert_uint_le(vm_stats(&vm).live_bytes_after_last, MIB);
+  }
+  heads[0]->word = 0;
+  for (unsigned n = 0; n < 100 && vm_collects; n++) {
+    for (unsigned k = 0; k < PAIRS; k++)
+      ck_assert(push_pair(&self, &pairs[k], heads[k], lengths[k]++));
+    ck_assert_int_eq(tsr_collect(self.m, NULL), TSR_OK);
+    ck_assert_uint_le(vm_stats(&vm).used_bytes, MIB);
+  }
+  tsr_scope_close(self.m, &scope);
+  for (unsigned k = 0; k < PAIRS; k++)
+    own.unregistered[k] = NULL;
+  ck_assert_int_eq(own_unbind(&own, self.m, 0), TSR_OK);
+  vm.m = NULL;
+  vm_stop(&vm);
+  own_destroy(&own);
+}
+END_TEST
+
+/* A cycle has ended and little is swept, but blocks in which somebody has asked for an object. A pair that only the VM knows
+   has its buffers there. */
+#define SPREAD 20000u
+#define OWN    40u
+
+START_TEST(a002_05_pairs_in_blocks_that_were_swept_ahead) {
+  static uint64_t spread[SPREAD];
+  testvm vm;
+  own_threads own;
+  tsr_bump_pointer pair = {0, 0};
+  vm_init_calm(&vm);
+  vm_alone(&vm);
+  vm_pin(&vm, "heap_max", "64M");
+  vm_pin(&vm, "heap_min", "16M");
+  vm_pin(&vm, "pause_goal", "60s"); /* marking takes one step */
+  vm.binding.needs = TSR_NEEDS_INTERIOR_POINTERS;
+  own_install(&own, &vm);
+  tsr_error error = {0};
+  vm.heap = tsr_heap_create(&vm.binding, &vm, vm.options, &error);
+  if (vm.heap == NULL) {
+    ck_assert_int_eq(error.status, TSR_MISMATCH); /* the plan cannot */
+    vm_drop(&vm);
+    own_destroy(&own);
+    return;
+  }
+  vm_thread self = {.vm = &vm, .m = tsr_bind_mutator(vm.heap, &vm, NULL)};
+  ck_assert_ptr_nonnull(self.m);
+  vm.m = self.m;
+  own_attach(&own, self.m, 0);
+  own.unregistered[0] = &pair;
+  tsr_scope scope;
+  tsr_scope_open(self.m, &scope);
+  tsr_slot *head = tsr_local(self.m, 0), *list = tsr_local(self.m, 0);
+  for (unsigned i = 0; i < SPREAD; i++) {
+    tsr_ref object = vm_new(self.m, VECTOR, 0, 28);
+    vm_set(self.m, object, 2, list->word);
+    list->word = vm_word(object);
+    spread[i] = list->word;
+    vm_garbage(self.m, 500);
+  }
+  uint64_t cycles = vm_stats(&vm).cycles;
+  while (vm_is_incremental() && vm_stats(&vm).cycles == cycles)
+    vm_garbage(self.m, KIB);
+  if (vm_is_still()) {
+    for (unsigned i = SPREAD; i-- > 0;)
+      ck_assert_ptr_eq(tsr_object_of(self.m, vm_ref(spread[i]), NULL), vm_ref(spread[i]));
+  }
+  for (unsigned n = 0; n < OWN; n++)
+    ck_assert(push_pair(&self, &pair, head, n));
+  ck_assert_int_eq(tsr_heap_verify(self.m, NULL), TSR_OK);
+  for (unsigned round = 0; round < 2; round++) {
+    ck_assert_int_eq(tsr_collect(self.m, NULL), TSR_OK);
+    vm_garbage(self.m, 4 * MIB);
+    ck_assert(counts_down(&self, head->word, OWN));
+  }
+  tsr_scope_close(self.m, &scope);
+  own.unregistered[0] = NULL;
+  ck_assert_int_eq(own_unbind(&own, self.m, 0), TSR_OK);
+  vm.m = NULL;
+  vm_stop(&vm);
+  own_destroy(&own);
+}
+END_TEST
+
 /* Collections that nobody asked for: the thread that runs out of memory triggers. */
 static void allocate_much(vm_thread *self) {
   tsr_slot *head = tsr_local(self->m, 0);
@@ -184,6 +317,9 @@ static void add(TCase *tests) {
   tcase_add_test(tests, a002_05_each_thread_triggers_in_turn);
   tcase_add_test(tests, a002_05_every_pair_at_the_vms_own_resume);
   tcase_add_test(tests, a002_05_collections_from_misses);
+  if (vm_wants_threads()) return;
+  tcase_add_test(tests, a002_05_pairs_that_only_the_vm_knows);
+  if (vm_collects) tcase_add_test(tests, a002_05_pairs_in_blocks_that_were_swept_ahead);
 }
 
 int main(void) {

@@ -138,7 +138,7 @@ static tsr_ref kept_object(scene *s, unsigned kind, size_t count, tsr_semantics 
 
 /* ---- plants ---------------------------------------------------------------------------------- */
 
-enum when { ANY_PLAN, COLLECTING_PLAN, MOVING_PLAN, ONE_GENERATION };
+enum when { ANY_PLAN, COLLECTING_PLAN, MOVING_PLAN, BARRIER_FREE_PLAN, NOT_STILL };
 
 /* A row of the table below: a plant, and what it is about. */
 typedef struct fault {
@@ -359,7 +359,7 @@ static const fault faults[] = {
     {"length over the next object", length_in_a_row, BYTES, 32, TSR_NON_MOVING, 0, 848, ANY_PLAN},
     {"length over an immortal one", length_in_a_row, VECTOR, 4, TSR_IMMORTAL, 0, 104, ANY_PLAN},
 
-    {"armed", gc_byte, RECORD, 0, TSR_DEFAULT, 0, TSR_GC_ARMED, ANY_PLAN},
+    {"armed", gc_byte, RECORD, 0, TSR_DEFAULT, 0, TSR_GC_ARMED, NOT_STILL},
     {"both hash bits", gc_byte, RECORD, 0, TSR_DEFAULT, 0, 0x18, ANY_PLAN},
     {"a hashed non-moving object", gc_byte, RECORD, 0, TSR_NON_MOVING, 0, 0x08, ANY_PLAN},
     {"a hash of an immortal object", gc_byte, RECORD, 0, TSR_IMMORTAL, 0, 0x10, ANY_PLAN},
@@ -368,7 +368,8 @@ static const fault faults[] = {
     {"a full GC byte", gc_byte, RECORD, 0, TSR_DEFAULT, 0, 0xff, ANY_PLAN},
     {"a forwarded large object", gc_byte, RECORD, 0, TSR_LARGE, 0, 0x20, ANY_PLAN},
     {"a forwarded non-moving object", gc_byte, RECORD, 0, TSR_NON_MOVING, 0, 0x20, ANY_PLAN},
-    {"an armed immortal object", gc_byte, RECORD, 0, TSR_IMMORTAL, 0, TSR_GC_ARMED, ONE_GENERATION},
+    {"an armed immortal object", gc_byte, RECORD, 0, TSR_IMMORTAL, 0, TSR_GC_ARMED,
+     BARRIER_FREE_PLAN},
 
     {"root range", root, .slot = RANGE},
     {"root handle", root, .slot = HANDLE},
@@ -394,7 +395,8 @@ static bool plan_moves(void) {
 static bool fault_applies(const fault *f) {
   return f->when == ANY_PLAN || (f->when == COLLECTING_PLAN && vm_collects) ||
          (f->when == MOVING_PLAN && plan_moves()) ||
-         (f->when == ONE_GENERATION && !vm_is_generational());
+         (f->when == BARRIER_FREE_PLAN && !vm_is_incremental()) ||
+         (f->when == NOT_STILL && !vm_is_still());
 }
 
 static const char *buffers_for(const fault *f) {

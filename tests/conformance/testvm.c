@@ -10,6 +10,7 @@
 extern char **environ;
 
 const char *vm_plan;
+static bool no_nursery; /* the plan's form without one */
 bool vm_collects;
 const char *vm_stress;
 bool vm_verifies;
@@ -114,9 +115,11 @@ static void take_environment(void) {
   const char *stress = getenv("TESSERA_STRESS");
   const char *verify = getenv("TESSERA_VERIFY");
   const char *workers = getenv("TESSERA_THREADS");
+  const char *nursery = getenv("TESSERA_NURSERY");
   const char *mutators = getenv("TESSERA_TEST_MUTATORS");
   vm_stress = stress != NULL ? strdup(stress) : NULL;
   vm_workers = workers != NULL ? strdup(workers) : NULL;
+  no_nursery = nursery != NULL && strcmp(nursery, "0") == 0;
   vm_verifies = verify != NULL && strcmp(verify, "0") != 0 && strcmp(verify, "off") != 0;
   vm_mutators = mutators != NULL ? (unsigned)strtoul(mutators, NULL, 10) : 1;
   for (char **entry = environ; *entry != NULL;) {
@@ -200,6 +203,7 @@ int vm_main(const char *name, void (*add)(TCase *tests)) {
 
 void vm_pin(testvm *vm, const char *name, const char *value) {
   tsr_error error = {0};
+  if (no_nursery && strcmp(name, "nursery") == 0) value = "0";
   tsr_status status = tsr_options_set(vm->options, name, value, &error);
   ck_assert_msg(status == TSR_OK, "option %s=%s: %s", name, value, error.message);
 }
@@ -214,6 +218,7 @@ static void vm_init_options(testvm *vm) {
   vm_pin(vm, "heap_max", "32M");
   if (vm_verifies) vm_pin(vm, "verify", "on");
   if (vm_workers != NULL) vm_pin(vm, "threads", vm_workers);
+  if (no_nursery) vm_pin(vm, "nursery", "0");
 }
 
 void vm_init_calm(testvm *vm) {
@@ -307,10 +312,18 @@ bool vm_is(const char *plan) {
 }
 
 bool vm_copies(void) {
-  return vm_is("semispace") || vm_is("quadcolor");
+  return vm_is("semispace") || vm_is_generational();
 }
 
 bool vm_is_generational(void) {
+  return vm_is_incremental() && !no_nursery;
+}
+
+bool vm_is_still(void) {
+  return vm_is_incremental() && no_nursery;
+}
+
+bool vm_is_incremental(void) {
   return vm_is("quadcolor");
 }
 

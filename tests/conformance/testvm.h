@@ -166,9 +166,13 @@ void vm_drop(testvm *vm);
 tsr_error vm_refused(testvm *vm);
 /* Whether a plan name is the one under test. */
 bool vm_is(const char *plan);
-/* Whether the plan under test copies, and so needs room for the copies; whether it has a young generation. */
+/* Whether the plan under test copies, and so needs room for the copies; whether it has a young generation, which it has not where
+   the environment says TESSERA_NURSERY=0; whether it marks in steps. */
 bool vm_copies(void);
 bool vm_is_generational(void);
+bool vm_is_incremental(void);
+/* Whether it is one that marks in steps and moves nothing. */
+bool vm_is_still(void);
 
 /* The number of errors reported since the last call; `last`, where not NULL, receives the last. */
 unsigned vm_take_errors(testvm *vm, tsr_error *last);

@@ -23,7 +23,8 @@ uint64_t run_number(const char *variable, uint64_t otherwise) {
 
 /* What the library itself reads from the environment and the run does not pin. */
 static void print_modes(FILE *to) {
-  static const char *const modes[] = {"TESSERA_STRESS", "TESSERA_VERIFY", "TESSERA_THREADS"};
+  static const char *const modes[] = {"TESSERA_STRESS", "TESSERA_VERIFY", "TESSERA_THREADS",
+                                      "TESSERA_NURSERY"};
   for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
     const char *value = getenv(modes[i]);
     if (value != NULL) fprintf(to, "%s=%s ", modes[i], value);

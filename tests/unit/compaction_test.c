@@ -520,7 +520,7 @@ START_TEST(a_hole_in_front_of_what_stays_is_of_use) {
   compact(true, 1, 0);
   bump_buffer buffer;
   arena *a = &f.heap->spaces->arenas[ARENA_MOVABLE];
-  ck_assert(arena_take(a, end - hole, end - hole, MEMORY_WITHIN_SIZE, &buffer));
+  ck_assert(arena_take(a, end - hole, end - hole, MEMORY_WITHIN_SIZE, NULL, &buffer));
   ck_assert(arena_retire(a, buffer) == 0);
   ck_assert_int_eq(tsr_heap_verify(f.m, NULL), TSR_OK);
   close_full();

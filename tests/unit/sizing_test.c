@@ -6,6 +6,7 @@
 
 #include "core/heap/heap.h"
 #include "core/os/thread.h"
+#include "core/trace/marking.h"
 #include "tests/unit/unit.h"
 
 #define KIB ((uint64_t)1 << 10)
@@ -441,19 +442,23 @@ END_TEST
 
 /* 4 MiB were room before the first collection, so 8 MiB may be held until one has ended; never more than the maximum. */
 START_TEST(a_heap_stretches_by_its_room) {
+  static const char *const nurseries[] = {"512K", "0"};
   static const struct {
     const char *max;
     size_t fits, fits_not; /* blocks more */
   } cases[] = {{"64M", 60, 260}, {"6M", 30, 160}};
   for (size_t i = 0; i < 2; i++) {
-    const char *const pinned[][2] = {{"heap_max", cases[i].max}, {"heap_min", "4M"}};
-    tsr_heap *heap = heap_with("quadcolor", pinned, 2);
+    const char *const pinned[][2] = {
+        {"heap_max", cases[i].max}, {"heap_min", "4M"}, {"nursery", nurseries[_i]}};
+    tsr_heap *heap = heap_with("quadcolor", pinned, 3);
     occupy(heap, 4 * MIB - 256 * KIB);
     uintptr_t limit = os_atomic_load(&heap->limit_bytes);
     ck_assert(!heap_fits_now(heap, 0, cases[i].fits));
     ck_assert(!heap_stretch(heap, 0, cases[i].fits_not));
+    heap->claim_blocks = 0;
+    ck_assert(!marking_may_grow(heap, cases[i].fits_not));
     ck_assert_uint_eq(os_atomic_load(&heap->limit_bytes), limit);
-    ck_assert(heap_stretch(heap, cases[i].fits / 2, 0));
+    ck_assert(marking_may_grow(heap, cases[i].fits / 2));
     ck_assert(heap_fits_now(heap, cases[i].fits / 2, 0));
     ck_assert_uint_gt(os_atomic_load(&heap->limit_bytes), limit);
     ck_assert_uint_le(os_atomic_load(&heap->limit_bytes), 8 * MIB);
@@ -540,7 +545,7 @@ int main(void) {
   tcase_add_test(tests, a_heap_that_only_collects_is_overloaded);
   tcase_add_test(tests, a_heap_with_room_is_not_overloaded);
   tcase_add_test(tests, a_balanced_heap_counts_as_its_plan_does);
-  tcase_add_test(tests, a_heap_stretches_by_its_room);
+  tcase_add_loop_test(tests, a_heap_stretches_by_its_room, 0, 2);
   tcase_add_test(tests, F24_the_nursery_is_what_the_goal_allows);
   tcase_add_test(tests, F24_roots_make_no_smaller_nursery);
   tcase_add_test(tests, F24_many_roots_make_large_objects_wait);

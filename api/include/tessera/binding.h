@@ -57,7 +57,8 @@ typedef struct tsr_collection {
   uint64_t number;          /**< counted from 1 */
   const char *plan;         /**< static string */
   const char *cause;        /**< static string: "allocation", "request", "emergency",
-                                 "reclaim", "memory request", "external", "freeze", "stress" */
+                                 "reclaim", "memory request", "external", "freeze", "stress",
+                                 "marking" */
   uint64_t before_bytes;    /**< used when it began: blocks handed out */
   uint64_t after_bytes;     /**< used when it ended */
   uint64_t live_bytes;      /**< bytes of objects found live */
@@ -70,7 +71,9 @@ typedef struct tsr_collection {
   uint64_t trace_cpu_ns;     /**< CPU time of the collecting threads for these */
   uint64_t release_ns;       /**< wall time of what comes after: compaction, sweeping, freeing */
   uint32_t workers;          /**< threads that took part */
-  uint32_t minor;            /**< 1: of the young generation; `live_bytes` is what survived of it */
+  uint32_t
+      minor; /**< 1: of the young generation; `live_bytes` is what survived of it. Without one: of
+                                  roots, for a cycle of marking */
   uint32_t
       remark; /**< 1: a cycle of marking has ended in it; what was old and dead is freed from now on */
   uint32_t swept; /**< 1: and that has ended: `live_bytes` is all that is live */

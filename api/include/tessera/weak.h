@@ -25,8 +25,9 @@
  *    waits for its finalizer has its value;
  * 6. `binding->forward_weak` takes note of what is left.
  *
- * Under a plan with two generations that marks in steps there are two such rounds in the pause in which a cycle ends: one for
- * what is young, to which all that is old is reachable, and then one for what is old.
+ * Under a plan that marks in steps there are two such rounds in the pause in which a cycle ends: one for
+ * what is young, to which all that is old is reachable, and then one for what is old. The first is in each pause that looks
+ * at roots, also where nothing is young.
  *
  * A weak slot that was cleared in 3 stays so when a finalizer stores its object somewhere again. Under a plan that
  * never collects nothing is ever cleared.
