@@ -154,7 +154,10 @@ bool marking_collection_is_due(tsr_heap *heap) {
   const struct marking *m = heap->marking;
   if (m == NULL || heap_is_sweeping(heap) || marking_is_stressed(heap)) return false;
   uint64_t last = os_atomic64_load_acquire(&m->last_allocated);
-  if (os_atomic_load(&heap->bytes_allocated) - last < marking_interval_bytes(heap)) return false;
+  uint64_t young = (uint64_t)large_space_young_blocks(&heap->spaces->large) << BLOCK_SHIFT;
+  uint64_t least =
+      marking_interval_bytes(heap) + young; /* the next minor collection asks for itself */
+  if (os_atomic_load(&heap->bytes_allocated) - last < least) return false;
   if (heap_is_marking(heap)) return marking_nears_end(heap);
   os_mutex_lock(&heap->admission);
   bool is_due = marking_is_due(heap);
