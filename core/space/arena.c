@@ -457,14 +457,20 @@ static void cursor_begin(arena_cursor *cursor, arena *a, uint32_t index) {
   *cursor = (arena_cursor){.arena = a, .block = index};
 }
 
+/* Under the lock. */
+static void cursor_end(arena_cursor *cursor) {
+  arena *a = cursor->arena;
+  block_map_at(&a->heap->blocks, cursor->block)->borrowed = 0;
+  runs_file(a, cursor->block, longest_run(a, cursor->block));
+  *cursor = (arena_cursor){.arena = NULL};
+}
+
 void arena_end(arena_cursor *cursor) {
   arena *a = cursor->arena;
   if (a == NULL) return;
   os_mutex_lock(&a->lock);
-  block_map_at(&a->heap->blocks, cursor->block)->borrowed = 0;
-  runs_file(a, cursor->block, longest_run(a, cursor->block));
+  cursor_end(cursor);
   os_mutex_unlock(&a->lock);
-  *cursor = (arena_cursor){.arena = NULL};
 }
 
 /* ---- mutators --------------------------------------------------------------------------------------- */
@@ -483,43 +489,43 @@ static uint32_t granules_for(size_t bytes) {
   return (uint32_t)((bytes + TSR_GRANULE - 1) / TSR_GRANULE);
 }
 
-/* Takes a run that was free; `clean`: it is zero. */
-static bool arena_take_run(arena *a, uint32_t least, uint32_t preferred, memory_allowance allowance,
-                           arena_cursor *cursor, bump_buffer *taken, bool *clean) {
-  free_run run;
-  os_mutex_lock(&a->lock);
+/* The next run of the block that is borrowed. BLOCK_NONE: none is, or it has nothing left and is given back. Under the lock. */
+static uint32_t arena_take_borrowed(uint32_t least, arena_cursor *cursor, free_run *run) {
+  if (cursor == NULL || cursor->arena == NULL) return BLOCK_NONE;
+  if (cursor_next(cursor, least, run)) return cursor->block;
+  cursor_end(cursor);
+  return BLOCK_NONE;
+}
+
+/* A run of a block that is found, which is borrowed if all its runs are shorter than is preferred. Under the lock. */
+static uint32_t arena_take_found(arena *a, uint32_t least, uint32_t preferred,
+                                 memory_allowance allowance, arena_cursor *cursor, free_run *run) {
   uint32_t index = arena_find(a, least, allowance, false);
+  if (index == BLOCK_NONE) return BLOCK_NONE;
+  bool borrows = cursor != NULL && block_map_at(&a->heap->blocks, index)->longest_run < preferred;
+  if (borrows) cursor_begin(cursor, a, index);
+  if (!borrows || !cursor_next(cursor, least, run)) *run = arena_carve(a, index, least, preferred);
+  return index;
+}
+
+/* Takes a run that was free; `clean`: it is zero. */
+static bool arena_take_run(arena *a, size_t least, size_t preferred, memory_allowance allowance,
+                           arena_cursor *cursor, bump_buffer *taken, bool *clean) {
+  uint32_t least_granules = granules_for(least);
+  uint32_t granules = preferred < least ? least_granules : granules_for(preferred);
+  free_run run;
+  if (cursor != NULL && cursor->arena != a) arena_end(cursor);
+  os_mutex_lock(&a->lock);
+  uint32_t index = arena_take_borrowed(least_granules, cursor, &run);
+  if (index == BLOCK_NONE) {
+    index = arena_take_found(a, least_granules, granules, allowance, cursor, &run);
+  }
   if (index != BLOCK_NONE) {
-    bool borrows = cursor != NULL && block_map_at(&a->heap->blocks, index)->longest_run < preferred;
-    if (borrows) cursor_begin(cursor, a, index);
-    if (!borrows || !cursor_next(cursor, least, &run))
-      run = arena_carve(a, index, least, preferred);
     *taken = (bump_buffer){address_of(a, index, run.first), address_of(a, index, run.end)};
     *clean = arena_is_clean(a, index);
   }
   os_mutex_unlock(&a->lock);
   return index != BLOCK_NONE;
-}
-
-/* The same from the block that is borrowed, which is given back when there is nothing left. */
-static bool arena_take_borrowed(arena *a, uint32_t least, arena_cursor *cursor, bump_buffer *taken,
-                                bool *clean) {
-  if (cursor == NULL || cursor->arena == NULL) return false;
-  free_run run;
-  bool found = false;
-  if (cursor->arena == a) {
-    os_mutex_lock(&a->lock);
-    found = cursor_next(cursor, least, &run);
-    os_mutex_unlock(&a->lock);
-  }
-  if (!found) {
-    arena_end(cursor);
-    return false;
-  }
-  uint32_t index = cursor->block;
-  *taken = (bump_buffer){address_of(a, index, run.first), address_of(a, index, run.end)};
-  *clean = arena_is_clean(a, index);
-  return true;
 }
 
 uint32_t arena_borrow(arena *a, size_t least, bool *gaps) {
@@ -568,13 +574,8 @@ void arena_return(arena *a, uint32_t index) {
 
 bool arena_take(arena *a, size_t least, size_t preferred, memory_allowance allowance,
                 arena_cursor *cursor, bump_buffer *taken) {
-  uint32_t granules = granules_for(least);
-  uint32_t most = preferred < least ? granules : granules_for(preferred);
   bool clean;
-  if (!arena_take_borrowed(a, granules, cursor, taken, &clean) &&
-      !arena_take_run(a, granules, most, allowance, cursor, taken, &clean)) {
-    return false;
-  }
+  if (!arena_take_run(a, least, preferred, allowance, cursor, taken, &clean)) return false;
   bump_buffer_count(a->heap, *taken);
   arena_hand_out(taken->start, taken->end, clean);
   return true;
