@@ -408,6 +408,7 @@ typedef struct crowd {
   testvm vm;
   atomic_uint calls, opened;
   atomic_size_t promised, served;
+  pthread_barrier_t begin; /* nobody fills the heap before each has what takes memory to be there */
 } crowd;
 
 static void use_reserve_in_crowd(void *data, tsr_mutator *m, const tsr_oom *oom) {
@@ -426,7 +427,9 @@ static void use_reserve_in_crowd(void *data, tsr_mutator *m, const tsr_oom *oom)
 }
 
 static void fill_together(vm_thread *self) {
+  crowd *c = self->arg;
   tsr_slot *head = tsr_local(self->m, 0);
+  vm_wait(self->m, &c->begin);
   EXPECT(self, head != NULL);
   for (tsr_ref pair; (pair = vm_new(self->m, PAIR, 0, 0)) != NULL; head->word = vm_word(pair)) {
     vm_set(self->m, pair, 1, FIXNUM(1));
@@ -443,7 +446,9 @@ START_TEST(the_reserve_is_one_mutators_alone) {
   vm_pin(&c.vm, "heap_max", VM_SANITIZED || vm_verifies ? "4M" : "8M");
   vm_start(&c.vm);
   ck_assert_int_eq(tsr_emergency_reserve_hold(c.vm.heap, 1 * MIB, NULL), TSR_OK);
-  vm_threads(&c.vm, THREADS, fill_together, NULL);
+  pthread_barrier_init(&c.begin, NULL, THREADS);
+  vm_threads(&c.vm, THREADS, fill_together, &c);
+  pthread_barrier_destroy(&c.begin);
   ck_assert_uint_ge(c.calls, THREADS);
   ck_assert_uint_eq(c.opened, 1);
   ck_assert_uint_ge(c.promised, 1 * MIB);
