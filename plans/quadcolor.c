@@ -67,6 +67,8 @@ static bool quadcolor_is_minor(tsr_heap *heap, const char *cause) {
 
 /* ---- the trace ------------------------------------------------------------------------------------------- */
 
+#define QUADCOLOR_AGE ((uint64_t)0x02 << GC_BYTE_SHIFT) /* has survived once */
+
 static void quadcolor_prepare(tsr_heap *heap) {
   if (!heap->minor) marking_abandon(heap);
   marking_prepare(heap);
@@ -75,6 +77,7 @@ static void quadcolor_prepare(tsr_heap *heap) {
     copy_buffer *promotions = &team_worker(heap->team, i)->promotions;
     promotions->marks = !heap->minor || heap_is_marking(heap);
     promotions->arms = !heap->minor;
+    team_worker(heap->team, i)->survived = heap->nursery.promotes_at_once ? QUADCOLOR_AGE : 0;
   }
   if (heap->minor) {
     remembered_reach(&heap->team->first);
@@ -85,8 +88,6 @@ static void quadcolor_prepare(tsr_heap *heap) {
   }
 }
 
-#define QUADCOLOR_AGE ((uint64_t)0x02 << GC_BYTE_SHIFT) /* has survived once */
-
 OS_ALWAYS_INLINE tsr_ref quadcolor_move_all(struct worker *worker, uintptr_t base, tsr_ref object,
                                             uint64_t header, size_t bytes, bool shared) {
   /* What was old before is in the log no more. */
@@ -96,7 +97,7 @@ OS_ALWAYS_INLINE tsr_ref quadcolor_move_all(struct worker *worker, uintptr_t bas
 
 OS_ALWAYS_INLINE tsr_ref quadcolor_move_old(struct worker *worker, uintptr_t base, tsr_ref object,
                                             uint64_t header, size_t bytes, bool shared) {
-  if ((header & QUADCOLOR_AGE) != 0) {
+  if (((header | worker->survived) & QUADCOLOR_AGE) != 0) {
     return quadcolor_move_all(worker, base, object, header, bytes, shared);
   }
   return copy_evacuate(&worker->targets, base, object, header | QUADCOLOR_AGE, bytes, shared);

@@ -299,10 +299,13 @@ static void collection_measure(tsr_heap *heap, tsr_collection *record) {
   record->trace_ns = traced_ns - begin_ns;
   record->trace_cpu_ns = collection_cpu_ns(team) - begin_cpu_ns;
   record->live_bytes = collection_release(heap);
-  team_note_live(team, record->live_bytes);
+  size_t live_bytes = heap->minor ? team_copied_bytes(team) : record->live_bytes;
+  team_note_live(team, live_bytes, record->live_bytes);
   uint64_t end_ns = os_clock_ns();
   record->release_ns = end_ns - traced_ns;
-  if (heap->minor) nursery_learn(heap, filled_blocks, roots_ns, end_ns - begin_ns - roots_ns);
+  if (!heap->minor) return;
+  nursery_learn(heap, filled_blocks, roots_ns, end_ns - begin_ns - roots_ns);
+  nursery_learn_survival(&heap->nursery, filled_blocks, live_bytes, record->live_bytes);
 }
 
 static void collection_sweep(tsr_heap *heap, tsr_collection *record) {
@@ -319,7 +322,10 @@ static void collection_mark(tsr_heap *heap, tsr_collection *record) {
   marking_gather(heap);
   if (!heap_is_sweeping(heap)) {
     if (!heap_is_marking(heap) && marking_is_due(heap)) marking_begin(heap);
-    if (!heap_is_marking(heap) || !marking_step(heap) || !marking_may_finish(heap)) return;
+    if (!heap_is_marking(heap) || !marking_step(heap, record->trace_ns + record->release_ns) ||
+        !marking_may_finish(heap)) {
+      return;
+    }
     marking_finish(heap, record);
     record->remark = 1;
   }
@@ -446,7 +452,7 @@ static void step_carry_out(void *context) {
   if (heap_is_sweeping(heap)) {
     step_end_sweep(run);
   } else {
-    marking_step(heap);
+    marking_step(heap, 0);
   }
   team_disperse(heap->team);
   collection_check(heap, "after a step", heap->collector->started);

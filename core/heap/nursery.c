@@ -21,6 +21,10 @@
 /* What it takes to make them: their memory is cleared. */
 #define NURSERY_LARGE_BYTES_PER_S 4e9
 
+/* Ageing ends where three quarters of what is young survive, and begins again where half of it dies. */
+#define NURSERY_NO_AGEING         0.75
+#define NURSERY_AGEING            0.5
+
 uint64_t nursery_bytes_for(double bytes_per_s, double seconds) {
   double bytes = bytes_per_s * seconds;
   if (bytes < (double)NURSERY_LEAST_BYTES) return NURSERY_LEAST_BYTES;
@@ -66,4 +70,14 @@ void nursery_learn(tsr_heap *heap, size_t blocks, uint64_t roots_ns, uint64_t re
   if (seconds < n->roots_s) seconds = n->roots_s;
   uint64_t bytes = nursery_bytes_for(sizing_rate_bytes_per_s(&n->rate), seconds);
   os_atomic_store(&n->goal_bytes, (uintptr_t)bytes);
+}
+
+/* What was young before counts as if all of it had survived: what is left of the copies was allocated since. */
+void nursery_learn_survival(nursery *n, size_t blocks, size_t copied_bytes, size_t young_bytes) {
+  size_t before = n->young_bytes;
+  n->young_bytes = young_bytes;
+  if (blocks == 0) return;
+  double survived = copied_bytes > before ? (double)(copied_bytes - before) : 0;
+  double most = n->promotes_at_once ? NURSERY_AGEING : NURSERY_NO_AGEING;
+  n->promotes_at_once = survived >= most * (double)blocks * BLOCK_BYTES;
 }

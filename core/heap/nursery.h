@@ -5,6 +5,9 @@
  * objects meanwhile. Both grow with the nursery. So its size is what a collection gets through within a few pause
  * goals, as fast as the last ones were, between two bounds. What the roots take is the same however small the nursery is. Where
  * they take longer than that, the rest may take as long as they [design: nursery-size].
+ *
+ * What survives is to survive another collection before it is promoted, for much of it is dead by then. Where nearly all that
+ * is young survives, it is promoted at once, and copied once instead of twice [design: ageing].
  */
 #ifndef CORE_HEAP_NURSERY_H
 #define CORE_HEAP_NURSERY_H
@@ -13,8 +16,10 @@
 
 typedef struct nursery {
   /* Of the collecting thread. */
-  sizing_rate rate; /* of bytes allocated, and what minor collections took but for the roots */
-  double roots_s;   /* for which a collection took these, smoothed */
+  sizing_rate rate;      /* of bytes allocated, and what minor collections took but for the roots */
+  double roots_s;        /* for which a collection took these, smoothed */
+  size_t young_bytes;    /* what the last one left in the young generation */
+  bool promotes_at_once; /* what survives its first collection is promoted */
   /* Set in a pause, read by any thread. */
   os_atomic_word goal_bytes;  /* what would do for the pause goal; 0: not known yet */
   os_atomic_word left_blocks; /* of the young generation, that the last collection has left */
@@ -36,5 +41,8 @@ size_t nursery_filled_blocks(const tsr_heap *heap, size_t young_blocks);
 
 /* A minor collection after so many blocks took this long, the roots and the rest. In its pause. */
 void nursery_learn(tsr_heap *heap, size_t blocks, uint64_t roots_ns, uint64_t rest_ns);
+
+/* It copied so many bytes, and left so many of them in the young generation. */
+void nursery_learn_survival(nursery *n, size_t blocks, size_t copied_bytes, size_t young_bytes);
 
 #endif

@@ -224,12 +224,16 @@ static size_t heap_metadata_bytes(const tsr_heap *heap, size_t limit_bytes) {
   return bytes;
 }
 
-static bool heap_fits(const tsr_heap *heap, size_t limit_bytes, size_t default_blocks,
-                      size_t staying_blocks) {
-  size_t blocks = heap->plan->footprint_blocks(heap, default_blocks, staying_blocks);
+size_t heap_blocks_within(const tsr_heap *heap, size_t limit_bytes) {
   /* Something is left for what mutators cannot wait for a collection to get: slots of handles, tables. */
   size_t metadata = heap_metadata_bytes(heap, limit_bytes) + limit_bytes / HEAP_SLACK_SHARE;
-  return metadata <= limit_bytes && blocks <= (limit_bytes - metadata) >> BLOCK_SHIFT;
+  return metadata <= limit_bytes ? (limit_bytes - metadata) >> BLOCK_SHIFT : 0;
+}
+
+static bool heap_fits(const tsr_heap *heap, size_t limit_bytes, size_t default_blocks,
+                      size_t staying_blocks) {
+  return heap->plan->footprint_blocks(heap, default_blocks, staying_blocks) <=
+         heap_blocks_within(heap, limit_bytes);
 }
 
 size_t heap_least_bytes(const tsr_heap *heap) {

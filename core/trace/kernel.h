@@ -33,7 +33,7 @@
 /* What a fetch brings into the cache, at least. */
 #define KERNEL_LINE_BYTES     ((size_t)64)
 /* Roots that are fetched before the one that is visited. */
-#define KERNEL_AHEAD          ((size_t)8)
+#define KERNEL_AHEAD          ((size_t)16)
 /* Objects scanned between two looks for idle workers. */
 #define KERNEL_TURN           64u
 /* Of a header. */
@@ -325,6 +325,13 @@ OS_ALWAYS_INLINE void kernel_take_slot(const kernel k, kernel_run *run, tsr_slot
   }
   uintptr_t address = kernel_address(k, run, slot->word), granule;
   if (!kernel_target(run, address, &granule)) return;
+  if (k.duty == KERNEL_REMEMBERS && block_space_stays(kernel_space(run, granule))) {
+    /* There is nothing to do about it, or no more than to mark it. */
+    if (!run->worker->marks_old) return;
+    OS_FETCH(&run->marks[granule / 64]);
+    kernel_defer_edge(k, run, (uintptr_t)slot);
+    return;
+  }
   if (k.waits == KERNEL_WAITS_FOR_OBJECT) {
     run->in_order = kernel_is_near(k, run, address);
     kernel_look_at(k, run, address);
@@ -379,6 +386,8 @@ OS_ALWAYS_INLINE void kernel_visit_slots(const kernel k, struct worker *worker, 
 OS_ALWAYS_INLINE void kernel_take_scattered(const kernel k, struct worker *worker,
                                             tsr_slot *const *slots, size_t count) {
   kernel_run run = kernel_begin(worker);
+  for (size_t i = 0; i < KERNEL_AHEAD && i < count; i++)
+    OS_FETCH(slots[i]);
   for (size_t i = 0; i < count; i++) {
     if (i + KERNEL_AHEAD < count) OS_FETCH(slots[i + KERNEL_AHEAD]);
     kernel_take_slot(k, &run, slots[i]);

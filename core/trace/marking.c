@@ -15,14 +15,18 @@
 #define MARKING_END_SHARE     8
 /* What a mutator may be given between two steps. */
 #define MARKING_STEP_BYTES    ((uint64_t)512 << 10)
-/* Pause goals that a step may take when it is late. */
+/* Pause goals that a pause may take in which a step is late. */
 #define MARKING_LATE_GOALS    4
 /* Of the pause goal, what a step takes at least. */
 #define MARKING_LEAST_SHARE   16
 /* Of what mutators are given, what grows old at least. */
 #define MARKING_LEAST_GROWTH  (1.0 / 16)
-/* Before anything was measured. */
+/* Before anything was measured; and what a cycle is expected to take at least of what the one before was. Of a heap that
+   grows nearly everything is promoted while it is marked, which tells nothing about cycles to come. */
 #define MARKING_NS_PER_BYTE   1.0
+#define MARKING_FALL          0.75
+/* What is left of a cycle at least, as a share of what it has taken, or was to take. */
+#define MARKING_LEFT_SHARE    4
 /* Blocks that a mutator sweeps for each that it fills. */
 #define MARKING_SWEEP_SHARE   8u
 /* The largest object counts as so many blocks. */
@@ -109,7 +113,7 @@ static size_t marking_room(const tsr_heap *heap) {
   const sizing *s = &heap->sizing;
   size_t chosen = os_atomic_load(&s->live_bytes) + os_atomic_load(&s->room_bytes);
   size_t limit = os_atomic_load(&heap->limit_bytes);
-  size_t most = (limit < chosen ? limit : chosen) >> BLOCK_SHIFT;
+  size_t most = heap_blocks_within(heap, limit < chosen ? limit : chosen);
   size_t taken = heap->plan->footprint_blocks(heap, 0, 0);
   size_t gaps = (size_t)heap_gap_bytes(heap) >> BLOCK_SHIFT;
   return most + gaps > taken ? most + gaps - taken : 0;
@@ -119,7 +123,10 @@ void marking_note_end(tsr_heap *heap, const tsr_collection *record) {
   struct marking *m = heap->marking;
   uint64_t spent_cpu_ns = record->swept != 0 ? m->spent_cpu_ns : record->trace_cpu_ns;
   m->cycle_room = marking_room(heap);
-  if (record->live_bytes > 0) m->ns_per_byte = (double)spent_cpu_ns / (double)record->live_bytes;
+  if (record->live_bytes == 0) return;
+  double measured = (double)spent_cpu_ns / (double)record->live_bytes;
+  double least = m->ns_per_byte * MARKING_FALL;
+  m->ns_per_byte = measured > least ? measured : least;
 }
 
 static size_t marking_cycle_room(const tsr_heap *heap) {
@@ -189,21 +196,32 @@ static double marking_growth(const tsr_heap *heap, size_t room) {
   return growth > MARKING_LEAST_GROWTH ? growth : MARKING_LEAST_GROWTH;
 }
 
-/* What a step may take: the share of what is left to do that mutators have used up of what is left to use. */
-static uint64_t marking_budget_ns(const tsr_heap *heap) {
+/* The share of what is left to do that mutators have used up of so much room that was left to use. */
+static double marking_share_ns(const tsr_heap *heap, size_t room, size_t usable_room) {
   const struct marking *m = heap->marking;
+  double whole_ns = marking_whole_ns(heap), spent_ns = (double)m->spent_cpu_ns;
+  double least_ns = (spent_ns > whole_ns ? spent_ns : whole_ns) / MARKING_LEFT_SHARE;
+  double left_ns = whole_ns - spent_ns > least_ns ? whole_ns - spent_ns : least_ns;
+  double given = (double)(os_atomic_load(&heap->bytes_allocated) - m->step_allocated);
+  double used = given * marking_growth(heap, room), usable = (double)usable_room * BLOCK_BYTES;
+  return used < usable ? left_ns * used / usable : left_ns;
+}
+
+/* What a step may take: its share, but for a time no more than the goal; where it is late, its share at least, and what the
+   pause, of which so much is over, has not used of the goals that it may then take. */
+static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns) {
   uint64_t goal_ns = heap->options.values.pause_goal;
+  uint64_t late_ns = MARKING_LATE_GOALS * goal_ns, least_ns = goal_ns / MARKING_LEAST_SHARE;
   size_t room = marking_room(heap);
   size_t end_room = marking_cycle_room(heap) / MARKING_END_SHARE;
-  if (room <= end_room) return MARKING_LATE_GOALS * goal_ns;
-  double whole_ns = marking_whole_ns(heap), left_ns = whole_ns - (double)m->spent_cpu_ns;
-  if (left_ns < whole_ns / MARKING_END_SHARE) left_ns = whole_ns / MARKING_END_SHARE;
-  double given = (double)(os_atomic_load(&heap->bytes_allocated) - m->step_allocated);
-  double share_ns =
-      left_ns * given * marking_growth(heap, room) / ((double)(room - end_room) * BLOCK_BYTES);
-  double least_ns = (double)goal_ns / MARKING_LEAST_SHARE;
-  if (share_ns < least_ns) return (uint64_t)least_ns;
-  return share_ns < (double)goal_ns ? (uint64_t)share_ns : goal_ns;
+  bool is_late = room <= end_room;
+  uint64_t share_ns = (uint64_t)marking_share_ns(heap, room, is_late ? room : room - end_room);
+  if (is_late) {
+    if (elapsed_ns + least_ns < late_ns) least_ns = late_ns - elapsed_ns;
+  } else if (share_ns > goal_ns) {
+    share_ns = goal_ns;
+  }
+  return share_ns > least_ns ? share_ns : least_ns;
 }
 
 /* ---- steps ----------------------------------------------------------------------------------------------- */
@@ -263,7 +281,7 @@ static bool marking_is_left(const tsr_heap *heap) {
          (marking_reads_log(heap) && !remembered_is_read(heap));
 }
 
-bool marking_step(tsr_heap *heap) {
+bool marking_step(tsr_heap *heap, uint64_t elapsed_ns) {
   struct marking *m = heap->marking;
   struct worker *worker = &heap->team->first;
   uint64_t begin_cpu_ns = os_thread_cpu_ns();
@@ -272,7 +290,8 @@ bool marking_step(tsr_heap *heap) {
   heap->phase = "marking";
   worker->in_steps = true;
   worker->turns_left = stressed ? m->stress_turns : WORKER_NEVER;
-  worker->deadline_ns = stressed ? WORKER_NEVER : os_clock_ns() + marking_budget_ns(heap);
+  worker->deadline_ns =
+      stressed ? WORKER_NEVER : os_clock_ns() + marking_budget_ns(heap, elapsed_ns);
   worker->is_late = false;
   if (marking_reads_log(heap)) marking_read_log(worker);
   while (!worker->is_late && m->failed == 0 && marking_refill(worker))

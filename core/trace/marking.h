@@ -65,8 +65,8 @@ void marking_defer(struct worker *worker, tsr_ref object);
 /* Whether it is time for another cycle. */
 bool marking_is_due(const tsr_heap *heap);
 void marking_begin(tsr_heap *heap);
-/* Scans for as long as the pacer says. Whether nothing is left. */
-bool marking_step(tsr_heap *heap);
+/* Scans for as long as the pacer says, in a pause of which so much is over. Whether nothing is left. */
+bool marking_step(tsr_heap *heap, uint64_t elapsed_ns);
 /* Whether one is under way, and nothing was left to be scanned by its last step. */
 bool marking_nears_end(const tsr_heap *heap);
 /* CPU time that the cycle under way has taken in steps and remark; 0: there is none. */

@@ -173,26 +173,30 @@ bool remembered_has_slot(const tsr_heap *heap, const tsr_slot *slot) {
          object_bit_get(heap->bits.starts, object_bit_index(&heap->bits, (uintptr_t)slot));
 }
 
-typedef void block_take(struct worker *worker, uint32_t index);
+/* `count` slots have been taken from other blocks; how many have been with this one's comes out. */
+typedef size_t block_take(struct worker *worker, uint32_t index, size_t count);
 
-static void block_drop_slots(struct worker *worker, uint32_t index) {
+static size_t block_drop_slots(struct worker *worker, uint32_t index, size_t count) {
   uint64_t *words = object_bits_of(worker->heap->bits.starts, index);
   memset(words, 0, BLOCK_BIT_WORDS * sizeof *words);
+  return count;
+}
+
+/* Visits those that were taken, many at a time: one is fetched while others are visited. */
+static size_t slots_visit(struct worker *worker, size_t count) {
+  worker->heap->plan->take_noted(worker, worker->scan_slots, count);
+  return 0;
 }
 
 /* Takes the noted slots of a block. What the array has lost at its end since is passed by; and all of an array that is
    gray, for it is scanned as a whole, maybe by another worker. */
-static void block_take_slots(struct worker *worker, uint32_t index) {
+static size_t block_take_slots(struct worker *worker, uint32_t index, size_t count) {
   tsr_heap *heap = worker->heap;
   tsr_ref object = remembered_large_object(heap, index);
   const layout *l = layout_of(heap->layouts, object);
   uint64_t *words = object_bits_of(heap->bits.starts, index);
   tsr_slot *start = (tsr_slot *)block_map_start(&heap->blocks, index);
-  size_t count = 0;
-  if (!header_is_armed(header_load(object))) {
-    block_drop_slots(worker, index);
-    return;
-  }
+  if (!header_is_armed(header_load(object))) return block_drop_slots(worker, index, count);
   worker_open(heap, object);
   for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
     uint64_t bits = words[i];
@@ -200,30 +204,30 @@ static void block_take_slots(struct worker *worker, uint32_t index) {
       tsr_slot *slot = &start[i * 64 + (uint32_t)__builtin_ctzll(bits)];
       if (!layout_has_element_slot(l, object, slot)) continue;
       worker->scan_slots[count++] = slot;
-      if (count < WORKER_SCAN_SLOTS) continue;
-      heap->plan->take_noted(worker, worker->scan_slots, count);
-      count = 0;
+      if (count == WORKER_SCAN_SLOTS) count = slots_visit(worker, count);
     }
   }
-  heap->plan->take_noted(worker, worker->scan_slots, count);
+  return count;
 }
 
-static void remembered_each_stored(struct worker *worker, block_take *take) {
+static size_t remembered_each_stored(struct worker *worker, block_take *take) {
   const tsr_heap *heap = worker->heap;
   const block_map *map = &heap->blocks;
+  size_t count = 0;
   for (uint32_t head = heap->spaces->large.first; head != BLOCK_NONE;
        head = block_map_at(map, head)->next) {
     uint32_t blocks = block_map_at(map, head)->run_blocks;
     for (uint32_t i = head; i < head + blocks; i++) {
       if (block_map_at(map, i)->stored == 0) continue;
       block_map_at(map, i)->stored = 0;
-      take(worker, i);
+      count = take(worker, i, count);
     }
   }
+  return count;
 }
 
 void remembered_take_slots(struct worker *worker) {
-  remembered_each_stored(worker, block_take_slots);
+  slots_visit(worker, remembered_each_stored(worker, block_take_slots));
 }
 
 /* ---- blocks ------------------------------------------------------------------------------------------- */

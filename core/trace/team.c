@@ -54,7 +54,7 @@ tsr_status team_open(tsr_heap *heap, tsr_error *error) {
   if (team == NULL) goto no_memory;
   team->heap = heap;
   team->active = 1;
-  team->surviving = TEAM_SHARE;
+  team->history[false].surviving = team->history[true].surviving = TEAM_SHARE;
   team->first.heap = heap;
   uint64_t asked = heap->options.values.threads;
   team->most = asked != 0 ? (uint32_t)asked : os_processors();
@@ -159,23 +159,45 @@ static bool team_start(struct team *team) {
 
 /* ---- gathering ------------------------------------------------------------------------------------- */
 
+static const team_history *team_history_of(const struct team *team) {
+  return &team->history[team->heap->minor];
+}
+
+/* What a collection looks at. */
+static size_t team_used_bytes(const tsr_heap *heap) {
+  size_t blocks = heap->minor ? copy_space_blocks(&heap->spaces->copy) : heap->blocks.used_blocks;
+  return blocks * BLOCK_BYTES;
+}
+
 /* What came after the collection before this one. */
 static size_t team_fresh_bytes(const struct team *team) {
-  return team->used_bytes > team->live_bytes ? team->used_bytes - team->live_bytes : 0;
+  size_t before = team_history_of(team)->live_bytes;
+  return team->used_bytes > before ? team->used_bytes - before : 0;
 }
 
 static uint32_t team_wanted(const struct team *team) {
   if (team->heap->options.values.threads != 0) return team->most;
-  size_t expected = team->live_bytes + team_fresh_bytes(team) / TEAM_SHARE * team->surviving;
+  const team_history *history = team_history_of(team);
+  size_t expected = history->live_bytes + team_fresh_bytes(team) / TEAM_SHARE * history->surviving;
   size_t worthwhile = 1 + expected / TEAM_BYTES_PER_WORKER;
   return worthwhile < team->most ? (uint32_t)worthwhile : team->most;
 }
 
-void team_note_live(struct team *team, size_t live_bytes) {
+void team_note_live(struct team *team, size_t live_bytes, size_t left_bytes) {
+  team_history *history = &team->history[team->heap->minor];
   size_t fresh = team_fresh_bytes(team);
-  size_t more = live_bytes > team->live_bytes ? live_bytes - team->live_bytes : 0;
-  team->surviving = more < fresh ? (uint32_t)(more / (fresh / TEAM_SHARE + 1)) : TEAM_SHARE;
-  team->live_bytes = live_bytes;
+  size_t more = live_bytes > history->live_bytes ? live_bytes - history->live_bytes : 0;
+  history->surviving = more < fresh ? (uint32_t)(more / (fresh / TEAM_SHARE + 1)) : TEAM_SHARE;
+  history->live_bytes = left_bytes;
+}
+
+size_t team_copied_bytes(struct team *team) {
+  size_t bytes = 0;
+  for (uint32_t i = 0; i < team->active; i++) {
+    const struct worker *worker = team_worker(team, i);
+    bytes += worker->targets.live_bytes + worker->promotions.live_bytes;
+  }
+  return bytes;
 }
 
 /* Memory that neither the heap's blocks nor those that the plan may come to need will take. */
@@ -208,7 +230,7 @@ void team_disperse(struct team *team) {
 
 void team_gather(struct team *team) {
   team_extend_queues(team);
-  team->used_bytes = (size_t)team->heap->blocks.used_blocks * BLOCK_BYTES;
+  team->used_bytes = team_used_bytes(team->heap);
   uint32_t wanted = team_wanted(team);
   size_t queues = memory_table_committed(&team->queues) / TEAM_LEAST_QUEUE_BYTES;
   if (wanted > queues) wanted = (uint32_t)queues;

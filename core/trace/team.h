@@ -28,18 +28,22 @@ typedef struct team_member {
 
 #define TEAM_SHARE 64u /* parts of a whole */
 
+/* What collections of a kind found: how many workers the next one is worth. */
+typedef struct team_history {
+  size_t live_bytes;  /* what the last one left; 0 before the first */
+  uint32_t surviving; /* how much of what was fresh it found live, in TEAM_SHARE parts */
+} team_history;
+
 struct team {
   tsr_heap *heap;
-  uint32_t most;         /* option threads, or the processors; fixed */
-  memory_table queues;   /* memory of the mark queues */
-  struct worker first;   /* worker 0 */
-  team_member **members; /* the others: `most` - 1 places, the first `started` in use */
-  uint32_t started;      /* threads that run */
-  uint32_t active;       /* workers that take part in this collection, worker 0 included */
-  size_t live_bytes;     /* after the last collection; 0 before the first */
-  size_t used_bytes;     /* before this one */
-  uint32_t
-      surviving; /* how much of what was fresh the last collection found live, in TEAM_SHARE parts */
+  uint32_t most;           /* option threads, or the processors; fixed */
+  memory_table queues;     /* memory of the mark queues */
+  struct worker first;     /* worker 0 */
+  team_member **members;   /* the others: `most` - 1 places, the first `started` in use */
+  uint32_t started;        /* threads that run */
+  uint32_t active;         /* workers that take part in this collection, worker 0 included */
+  team_history history[2]; /* collections of everything, and minor ones */
+  size_t used_bytes;       /* before this one, of what it looks at */
 
   os_mutex lock;
   os_condition called; /* a job is there, or the end */
@@ -68,8 +72,10 @@ void team_forget_threads(tsr_heap *heap);
 /* At the beginning of a collection, world stopped: decides how many take part, starts what is missing, and divides
    the queues' memory. */
 void team_gather(struct team *team);
-/* What was live: tells how many workers the next collection is worth. */
-void team_note_live(struct team *team, size_t live_bytes);
+/* What was live, and what of it the next collection of this kind will look at again. */
+void team_note_live(struct team *team, size_t live_bytes, size_t left_bytes);
+/* What the workers have copied in this collection. */
+size_t team_copied_bytes(struct team *team);
 /* At its end: gives back what the queues took beyond their share. */
 void team_disperse(struct team *team);
 

@@ -241,6 +241,42 @@ START_TEST(f22_a_survivor_of_two_is_promoted) {
 }
 END_TEST
 
+/* Allocates until a minor collection has ended, and keeps all of it. */
+static void collect_with_survivors(void) {
+  unsigned ended = vm.ended;
+  while (vm.ended == ended || vm.last_collection.minor == 0) {
+    tsr_ref fresh = vm_new(vm.m, PAIR, 1, 0);
+    vm_set(vm.m, fresh, vm_slot_index(PAIR, 0), roots[1].word);
+    vm_set(vm.m, fresh, vm_slot_index(PAIR, 1), FIXNUM(0));
+    roots[1].word = vm_word(fresh);
+  }
+}
+
+/* Where all that is young survives, it is promoted at once; and no longer when much dies again. */
+START_TEST(f22_ageing_ends_where_all_survive) {
+  start_young("256K");
+  if (vm_is_generational() && vm_stress == NULL) {
+    collect_with_survivors();
+    roots[0].word = vm_word(make(RECORD, 3, 0));
+    uint64_t born = roots[0].word;
+    collect_with_survivors();
+    uint64_t promoted = roots[0].word;
+    ck_assert_uint_ne(promoted, born);
+    collect_with_survivors();
+    ck_assert_uint_eq(roots[0].word, promoted);
+    ck_assert(armed_is(promoted, true));
+    collect_young();
+    roots[0].word = vm_word(make(RECORD, 4, 0));
+    collect_young();
+    uint64_t aged = roots[0].word;
+    collect_young();
+    ck_assert_uint_ne(roots[0].word, aged);
+    ck_assert(is_made(roots[0].word, RECORD, 4));
+  }
+  stop();
+}
+END_TEST
+
 /* With a nursery whose size the library chooses. */
 static void start_with(const char *heap_min, const char *heap_max, const char *pause_goal) {
   vm_init(&vm);
@@ -278,15 +314,20 @@ START_TEST(f24_the_nursery_follows_the_pause_goal) {
 END_TEST
 
 /* Whatever is allocated is born old, and dies soon. Minor collections begin cycles, and end them, also where the heap may not
-   grow: before it is full, where objects are small; and where one is too large for what is left. */
-static void allocate_old(size_t live, size_t bytes, tsr_semantics semantics) {
-  unsigned majors = 0, seen = vm.ended;
+   grow: before it is full, where objects are small; and where one is too large for what is left. Returns how many cycles were
+   ended by a collection that was there to do so. */
+static unsigned allocate_old(size_t live, size_t bytes, tsr_semantics semantics) {
+  unsigned majors = 0, ends = 0, seen = vm.ended;
   unsigned made = (unsigned)(100 * MIB / bytes);
   roots[0].word = vm_word(vm_new(vm.m, VECTOR, 1, live));
   for (unsigned i = 0; i < made; i++) {
     uint64_t word = vm_word(make_in(semantics, BYTES, i, bytes));
     vm_set(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, i % live), word);
-    if (vm.ended != seen && vm.last_collection.minor == 0) majors++;
+    if (vm.ended != seen) {
+      const tsr_collection *last = &vm.last_collection;
+      majors += last->minor == 0;
+      ends += last->remark != 0 && strcmp(last->cause, "marking") == 0;
+    }
     seen = vm.ended;
   }
   for (unsigned i = made - (unsigned)live; i < made; i++)
@@ -298,13 +339,15 @@ static void allocate_old(size_t live, size_t bytes, tsr_semantics semantics) {
     ck_assert_uint_lt(vm_stats(&vm).peak_committed_bytes, 40 * MIB);
   }
   stop();
+  return ends;
 }
 
 static const char *const small_and_large[] = {"20M", "256M"};
 
 START_TEST(a001_14_the_old_begin_cycles) {
   start_with("4M", small_and_large[_i], "60s");
-  allocate_old(2500, 4 * KIB, TSR_NON_MOVING);
+  unsigned ends = allocate_old(2500, 4 * KIB, TSR_NON_MOVING);
+  if (vm_is_generational() && vm_stress == NULL) ck_assert_uint_gt(ends, 0);
 }
 END_TEST
 
@@ -523,6 +566,7 @@ static void add(TCase *tests) {
   tcase_add_test(tests, a001_14_what_is_sealed_after_a_store);
   tcase_add_test(tests, f22_what_is_remembered_is_remembered_once);
   tcase_add_test(tests, f22_a_survivor_of_two_is_promoted);
+  tcase_add_test(tests, f22_ageing_ends_where_all_survive);
   tcase_add_test(tests, f24_the_nursery_follows_the_pause_goal);
   if (vm_collects) tcase_add_loop_test(tests, a001_14_the_old_begin_cycles, 0, 2);
   if (vm_collects)

@@ -223,7 +223,7 @@ END_TEST
 
 /* A cycle has ended and little is swept, but blocks in which somebody has asked for an object. A pair that only the VM knows
    has its buffers there. */
-#define SPREAD 20000u
+#define SPREAD 9000u
 #define OWN    40u
 
 START_TEST(a002_05_pairs_in_blocks_that_were_swept_ahead) {

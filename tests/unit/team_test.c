@@ -476,6 +476,33 @@ static void search_tree(struct team *team, uint64_t seed) {
   }
 }
 
+/* Of a large heap whose young objects all die, a minor collection is one worker's work, and one of everything is not. */
+START_TEST(each_kind_of_collection_has_a_past_of_its_own) {
+  tsr_heap *heap = open_heap("semispace", "256M", 4);
+  struct team *team = heap->team;
+  uint32_t used_blocks = heap->blocks.used_blocks;
+  os_atomic_store(&heap->limit_bytes, (size_t)256 << 20);
+  heap->options.values.threads = 0; /* as many as it is worth */
+  heap->blocks.used_blocks = (64 << 20) / BLOCK_BYTES;
+  for (unsigned round = 0; round < 3; round++) {
+    heap->minor = false;
+    team_gather(team);
+    ck_assert_uint_eq(team->active, 4);
+    team_note_live(team, (size_t)60 << 20, (size_t)60 << 20);
+    for (unsigned i = 0; i < 5; i++) {
+      heap->minor = true;
+      team_gather(team);
+      ck_assert_uint_eq(team->active, 1);
+      team_note_live(team, 0, 0);
+    }
+  }
+  heap->blocks.used_blocks = used_blocks;
+  heap->minor = false;
+  team_disperse(team);
+  close_heap(heap);
+}
+END_TEST
+
 START_TEST(a_trace_ends_when_nothing_is_left) {
   unsigned workers = 2 + (unsigned)_i;
   tsr_heap *heap = open_heap("semispace", "64M", workers);
@@ -504,6 +531,7 @@ int main(void) {
   tcase_add_loop_test(tests, the_queues_give_back_what_they_borrowed, 0, PLANS);
   tcase_add_loop_test(tests, the_queues_borrow_no_more_than_there_is, 0, PLANS);
   tcase_add_test(tests, the_queues_leave_what_survivors_may_need);
+  tcase_add_test(tests, each_kind_of_collection_has_a_past_of_its_own);
   tcase_add_loop_test(tests, a_trace_ends_when_nothing_is_left, 0, (int)WORKERS_MOST - 1);
   suite_add_tcase(suite, tests);
   return unit_run(suite);
