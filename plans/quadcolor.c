@@ -317,7 +317,7 @@ static const struct plan plan_still = {.name = "quadcolor",
                                        .summary = "marks in steps and sweeps; no object moves",
                                        .offers = TSR_NEEDS_NON_MOVING | TSR_NEEDS_AMBIGUOUS_ROOTS |
                                                  TSR_NEEDS_INTERIOR_POINTERS,
-                                       .preference = 2,
+                                       .preference = 20,
                                        .requires = TSR_DOES_WRITE_BARRIER | TSR_DOES_SAFEPOINTS,
                                        .collects = true,
                                        .promoted_arena = true,
@@ -341,7 +341,7 @@ extern const struct plan plan_quadcolor;
 const struct plan plan_quadcolor = {.name = "quadcolor",
                                     .summary = "copies what is young, marks and sweeps what is old",
                                     .offers = TSR_NEEDS_AMBIGUOUS_ROOTS,
-                                    .preference = 4,
+                                    .preference = 20,
                                     .requires = TSR_DOES_WRITE_BARRIER | TSR_DOES_SAFEPOINTS |
                                                 TSR_DOES_UPDATABLE_SLOTS,
                                     .collects = true,

@@ -159,7 +159,11 @@ static const char *default_plan(uint32_t lacks, uint32_t needs) {
 }
 
 START_TEST(the_default_plan_fits_the_binding) {
-  ck_assert_str_ne(default_plan(0, 0), "nogc");
+  ck_assert_str_eq(default_plan(0, 0), "quadcolor");
+  ck_assert_str_eq(default_plan(TSR_DOES_WRITE_BARRIER, 0), "semispace");
+  ck_assert_str_eq(default_plan(0, TSR_NEEDS_INTERIOR_POINTERS), "quadcolor");
+  ck_assert_str_eq(default_plan(TSR_DOES_WRITE_BARRIER, TSR_NEEDS_INTERIOR_POINTERS),
+                   "markcompact");
   ck_assert_str_eq(default_plan(TSR_DOES_UPDATABLE_SLOTS, 0), "quadcolor");
   ck_assert_str_eq(default_plan(TSR_DOES_SAFEPOINTS, 0), "nogc");
   ck_assert_str_eq(default_plan(0, TSR_NEEDS_NON_MOVING), "quadcolor");
