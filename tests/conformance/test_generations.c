@@ -199,7 +199,7 @@ static uint64_t remembered_bytes(void) {
 }
 
 /* An object that is sealed for good refers to young ones that stay where they are, and so stay young, for good. */
-START_TEST(f22_what_is_remembered_is_remembered_once) {
+START_TEST(a001_08_what_is_remembered_is_remembered_once) {
   enum { COUNT = 20 };
   start_young("256K");
   roots[0].word = vm_word(make_sealable(1, COUNT));
@@ -564,7 +564,7 @@ static void add(TCase *tests) {
   tcase_add_test(tests, a001_14_bulk_stores_into_a_large_array);
   tcase_add_test(tests, a001_14_a_large_array_that_has_lost_its_end);
   tcase_add_test(tests, a001_14_what_is_sealed_after_a_store);
-  tcase_add_test(tests, f22_what_is_remembered_is_remembered_once);
+  tcase_add_test(tests, a001_08_what_is_remembered_is_remembered_once);
   tcase_add_test(tests, f22_a_survivor_of_two_is_promoted);
   tcase_add_test(tests, f22_ageing_ends_where_all_survive);
   tcase_add_test(tests, f24_the_nursery_follows_the_pause_goal);
