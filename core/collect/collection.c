@@ -300,12 +300,11 @@ static void collection_measure(tsr_heap *heap, tsr_collection *record) {
   record->trace_cpu_ns = collection_cpu_ns(team) - begin_cpu_ns;
   record->live_bytes = collection_release(heap);
   size_t live_bytes = heap->minor ? team_copied_bytes(team) : record->live_bytes;
-  team_note_live(team, live_bytes, record->live_bytes);
+  size_t survived_bytes = team_note_live(team, live_bytes, record->live_bytes);
   uint64_t end_ns = os_clock_ns();
   record->release_ns = end_ns - traced_ns;
   if (!heap->minor) return;
-  nursery_learn(heap, filled_blocks, roots_ns, end_ns - begin_ns - roots_ns);
-  nursery_learn_survival(&heap->nursery, filled_blocks, live_bytes, record->live_bytes);
+  nursery_learn(heap, filled_blocks, survived_bytes, roots_ns, end_ns - begin_ns - roots_ns);
 }
 
 static void collection_sweep(tsr_heap *heap, tsr_collection *record) {

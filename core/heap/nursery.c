@@ -60,24 +60,17 @@ size_t nursery_filled_blocks(const tsr_heap *heap, size_t young_blocks) {
   return young_blocks > left_blocks ? young_blocks - left_blocks : 0;
 }
 
-void nursery_learn(tsr_heap *heap, size_t blocks, uint64_t roots_ns, uint64_t rest_ns) {
+void nursery_learn(tsr_heap *heap, size_t blocks, size_t survived_bytes, uint64_t roots_ns,
+                   uint64_t rest_ns) {
   nursery *n = &heap->nursery;
   n->roots_s = sizing_smooth(n->roots_s, (double)roots_ns * 1e-9);
   os_atomic_store(&n->large_bytes, (uintptr_t)(n->roots_s * NURSERY_LARGE_BYTES_PER_S));
   if (blocks == 0) return;
+  double most = n->promotes_at_once ? NURSERY_AGEING : NURSERY_NO_AGEING;
+  n->promotes_at_once = (double)survived_bytes >= most * (double)blocks * BLOCK_BYTES;
   sizing_rate_add(&n->rate, (double)blocks * BLOCK_BYTES, (double)rest_ns * 1e-9);
   double seconds = NURSERY_GOALS * (double)heap->options.values.pause_goal * 1e-9;
   if (seconds < n->roots_s) seconds = n->roots_s;
   uint64_t bytes = nursery_bytes_for(sizing_rate_bytes_per_s(&n->rate), seconds);
   os_atomic_store(&n->goal_bytes, (uintptr_t)bytes);
-}
-
-/* What was young before counts as if all of it had survived: what is left of the copies was allocated since. */
-void nursery_learn_survival(nursery *n, size_t blocks, size_t copied_bytes, size_t young_bytes) {
-  size_t before = n->young_bytes;
-  n->young_bytes = young_bytes;
-  if (blocks == 0) return;
-  double survived = copied_bytes > before ? (double)(copied_bytes - before) : 0;
-  double most = n->promotes_at_once ? NURSERY_AGEING : NURSERY_NO_AGEING;
-  n->promotes_at_once = survived >= most * (double)blocks * BLOCK_BYTES;
 }

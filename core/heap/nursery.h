@@ -18,7 +18,6 @@ typedef struct nursery {
   /* Of the collecting thread. */
   sizing_rate rate;      /* of bytes allocated, and what minor collections took but for the roots */
   double roots_s;        /* for which a collection took these, smoothed */
-  size_t young_bytes;    /* what the last one left in the young generation */
   bool promotes_at_once; /* what survives its first collection is promoted */
   /* Set in a pause, read by any thread. */
   os_atomic_word goal_bytes;  /* what would do for the pause goal; 0: not known yet */
@@ -39,10 +38,9 @@ size_t nursery_large_blocks(const tsr_heap *heap);
 /* Of so many blocks that the young generation has now, how many were filled since the last collection. */
 size_t nursery_filled_blocks(const tsr_heap *heap, size_t young_blocks);
 
-/* A minor collection after so many blocks took this long, the roots and the rest. In its pause. */
-void nursery_learn(tsr_heap *heap, size_t blocks, uint64_t roots_ns, uint64_t rest_ns);
-
-/* It copied so many bytes, and left so many of them in the young generation. */
-void nursery_learn_survival(nursery *n, size_t blocks, size_t copied_bytes, size_t young_bytes);
+/* A minor collection after so many blocks, of which so many bytes survived, took this long, the roots and the rest. In its
+   pause. */
+void nursery_learn(tsr_heap *heap, size_t blocks, size_t survived_bytes, uint64_t roots_ns,
+                   uint64_t rest_ns);
 
 #endif

@@ -183,12 +183,13 @@ static uint32_t team_wanted(const struct team *team) {
   return worthwhile < team->most ? (uint32_t)worthwhile : team->most;
 }
 
-void team_note_live(struct team *team, size_t live_bytes, size_t left_bytes) {
+size_t team_note_live(struct team *team, size_t live_bytes, size_t left_bytes) {
   team_history *history = &team->history[team->heap->minor];
   size_t fresh = team_fresh_bytes(team);
   size_t more = live_bytes > history->live_bytes ? live_bytes - history->live_bytes : 0;
   history->surviving = more < fresh ? (uint32_t)(more / (fresh / TEAM_SHARE + 1)) : TEAM_SHARE;
   history->live_bytes = left_bytes;
+  return more;
 }
 
 size_t team_copied_bytes(struct team *team) {

@@ -72,8 +72,9 @@ void team_forget_threads(tsr_heap *heap);
 /* At the beginning of a collection, world stopped: decides how many take part, starts what is missing, and divides
    the queues' memory. */
 void team_gather(struct team *team);
-/* What was live, and what of it the next collection of this kind will look at again. */
-void team_note_live(struct team *team, size_t live_bytes, size_t left_bytes);
+/* What was live, and what of it the next collection of this kind will look at again. How much of it was not there when the last
+   one ended comes out. */
+size_t team_note_live(struct team *team, size_t live_bytes, size_t left_bytes);
 /* What the workers have copied in this collection. */
 size_t team_copied_bytes(struct team *team);
 /* At its end: gives back what the queues took beyond their share. */

@@ -23,10 +23,9 @@ struct worker {
   uint32_t index;  /* 0: the thread that collects */
   bool overflowed; /* some block is flagged for another walk */
   mark_queue queue;
-  copy_buffer targets;    /* where it copies to */
-  copy_buffer promotions; /* and where those go that leave a young generation */
-  uint64_t
-      survived; /* bits that count as set in the header of what is young, which makes all of it leave */
+  copy_buffer targets;       /* where it copies to */
+  copy_buffer promotions;    /* and where those go that leave a young generation */
+  uint64_t survived;         /* set in the header of each young object, as it were: it leaves */
   size_t live_bytes;         /* of what it counted in this collection */
   uint64_t cpu_ns;           /* that its thread has spent on this collection */
   uint64_t found_weak;       /* list of weak objects; WEAK_END: none */

@@ -72,6 +72,18 @@ static unit_pair *new_pair(void) {
   return pair;
 }
 
+static void *new_old(size_t bytes, unsigned kind, tsr_semantics flags) {
+  tsr_semantics semantics = TSR_NON_MOVING | flags;
+  uint64_t *memory = there_is(tsr_alloc(f.m, bytes, 8, 0, semantics));
+  memory[0] = TSR_HEADER(kind);
+  if (kind == ARRAY) memory[1] = (bytes - sizeof(unit_array)) / sizeof(tsr_slot);
+  ck_assert_int_eq(tsr_post_alloc(f.m, (tsr_ref)(void *)memory, bytes, semantics), TSR_OK);
+  return memory;
+}
+
+/* Option `nursery`. */
+static const char *const forms[] = {"128K", "0"};
+
 /* ---- the bits of one block ------------------------------------------------------------------------------- */
 
 #define PAIRS 60u
@@ -180,16 +192,12 @@ static unit_array *table(void) {
 
 /* Pairs refer to others at random, so that there are many ways to each, and are stored into all the time. */
 START_TEST(a001_08_no_object_waits_twice) {
-  static const char *const nurseries[] = {"128K", "0"};
   static uintptr_t gray[100000];
   uint64_t random = 77;
   size_t most = 0;
-  fixture_open(nurseries[_i], "16K");
-  unit_array *array = tsr_alloc(f.m, 16 + TABLE * 8, 8, 0, TSR_NON_MOVING);
-  ck_assert_ptr_nonnull(array);
-  *array = (unit_array){.header = TSR_HEADER(ARRAY), .length = TABLE};
-  ck_assert_int_eq(tsr_post_alloc(f.m, (tsr_ref)array, 16 + TABLE * 8, TSR_NON_MOVING), TSR_OK);
-  f.root.word = (uint64_t)(uintptr_t)array;
+  fixture_open(forms[_i], "16K");
+  f.root.word =
+      (uint64_t)(uintptr_t)new_old(sizeof(unit_array) + TABLE * sizeof(tsr_slot), ARRAY, 0);
   for (unsigned round = 0; round < ROUNDS; round++) {
     unit_pair *fresh = new_pair();
     tsr_slot *place = &table()->slots[unit_random(&random) % TABLE];
@@ -239,23 +247,17 @@ static tsr_stats stats(void) {
   return result;
 }
 
+static bool is_marked(const unit_pair *pair) {
+  return (bits_at((uintptr_t)pair) & FREE) != 0;
+}
+
 static enum colour colour_of(const unit_pair *pair) {
   bool armed = header_is_armed(header_load((tsr_ref)(uintptr_t)pair));
-  bool marked = (bits_at((uintptr_t)pair) & FREE) != 0;
-  return marked ? (armed ? BLACK : DARK_GRAY) : (armed ? WHITE : LIGHT_GRAY);
+  return is_marked(pair) ? (armed ? BLACK : DARK_GRAY) : (armed ? WHITE : LIGHT_GRAY);
 }
 
 static bool is_logged(const unit_pair *pair) {
   return (header_gc_byte(header_load((tsr_ref)(uintptr_t)pair)) & GC_LOGGED) != 0;
-}
-
-static void *new_old(size_t bytes, unsigned kind, tsr_semantics flags) {
-  tsr_semantics semantics = TSR_NON_MOVING | flags;
-  uint64_t *memory = there_is(tsr_alloc(f.m, bytes, 8, 0, semantics));
-  memory[0] = TSR_HEADER(kind);
-  if (kind == ARRAY) memory[1] = (bytes - sizeof(unit_array)) / sizeof(tsr_slot);
-  ck_assert_int_eq(tsr_post_alloc(f.m, (tsr_ref)(void *)memory, bytes, semantics), TSR_OK);
-  return memory;
 }
 
 static void store(void *object, tsr_slot *slot, const void *value) {
@@ -291,13 +293,6 @@ static scene scene_open(const char *young) {
   return s;
 }
 
-static void allocate_until(bool (*condition)(const scene *s), const scene *s, const char *what) {
-  for (unsigned i = 0; !condition(s); i++) {
-    if (i > 1000000) ck_abort_msg("%s is never so", what);
-    (void)new_pair();
-  }
-}
-
 static tsr_stats then;
 
 static bool paused(const scene *s) {
@@ -322,7 +317,10 @@ static bool cycle_is_young(const scene *s) {
 
 static void wait_for(bool (*condition)(const scene *s), const scene *s, const char *what) {
   then = stats();
-  allocate_until(condition, s, what);
+  for (unsigned i = 0; !condition(s); i++) {
+    if (i > 1000000) ck_abort_msg("%s is never so", what);
+    (void)new_pair();
+  }
 }
 
 /* A pair of this colour, with its holder. */
@@ -336,8 +334,6 @@ static unit_pair *make(const scene *s, enum colour colour, unit_array **holder) 
   ck_assert_int_eq(colour_of(pair), colour);
   return pair;
 }
-
-static const char *const forms[] = {"128K", "0"};
 
 /* A store: an armed object becomes gray and is logged, once; a gray one stays as it is. */
 static void colour_is_stored_into(const scene *s, enum colour colour) {
@@ -420,10 +416,6 @@ START_TEST(a001_05_every_colour_meets_every_event) {
   fixture_close();
 }
 END_TEST
-
-static bool is_marked(const unit_pair *leaf) {
-  return (bits_at((uintptr_t)leaf) & FREE) != 0;
-}
 
 /* A leaf is marked, or not; it is in no log. */
 START_TEST(a001_05_leaves_are_marked_or_not) {

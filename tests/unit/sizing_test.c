@@ -485,13 +485,13 @@ START_TEST(F24_roots_make_no_smaller_nursery) {
   tsr_heap *heap = heap_with("quadcolor", pinned, 3);
   ck_assert_uint_eq(nursery_blocks(heap), 32);
   ck_assert_uint_eq(nursery_filled_blocks(heap, 5), 5);
-  nursery_learn(heap, 0, 0, 100 * MS); /* nothing was allocated */
+  nursery_learn(heap, 0, 0, 0, 100 * MS); /* nothing was allocated */
   ck_assert_uint_eq(nursery_blocks(heap), 32);
-  nursery_learn(heap, 64, 0, 2 * MS);
+  nursery_learn(heap, 64, 0, 0, 2 * MS);
   ck_assert_uint_eq(nursery_blocks(heap), 48);
-  nursery_learn(heap, 64, 4 * MS, 2 * MS); /* two on the average: as long for the rest */
+  nursery_learn(heap, 64, 0, 4 * MS, 2 * MS); /* two on the average: as long for the rest */
   ck_assert_uint_eq(nursery_blocks(heap), 64);
-  nursery_learn(heap, 64, 1000 * MS, 2 * MS);
+  nursery_learn(heap, 64, 0, 1000 * MS, 2 * MS);
   ck_assert_uint_eq(nursery_blocks(heap), 128);
   ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
 }
@@ -502,14 +502,14 @@ START_TEST(F24_many_roots_make_large_objects_wait) {
   tsr_heap *heap = heap_with("quadcolor", NULL, 0);
   size_t blocks = os_atomic_load(&heap->limit_bytes) >> BLOCK_SHIFT;
   ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 8);
-  nursery_learn(heap, 0, MS / 10, 0);
+  nursery_learn(heap, 0, 0, MS / 10, 0);
   ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 8);
   for (unsigned i = 0; i < 50; i++)
-    nursery_learn(heap, 0, 2 * MS, 0); /* in which 8 MB are cleared */
+    nursery_learn(heap, 0, 0, 2 * MS, 0); /* in which 8 MB are cleared */
   ck_assert_uint_ge(nursery_large_blocks(heap), 8 * 1000 * 1000 / BLOCK_BYTES - 1);
   ck_assert_uint_le(nursery_large_blocks(heap), 8 * 1000 * 1000 / BLOCK_BYTES);
   for (unsigned i = 0; i < 50; i++)
-    nursery_learn(heap, 0, 1000 * MS, 0);
+    nursery_learn(heap, 0, 0, 1000 * MS, 0);
   ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 2);
   os_atomic_store(&heap->sizing.live_bytes, blocks * BLOCK_BYTES / 2);
   ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 4);
