@@ -16,7 +16,7 @@ static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, const t
   tsr_heap *heap = mutator->heap;
   size_t noted;
   if (barrier_refuses(mutator, object)) return;
-  bool logs = heap->plan->generational || heap_is_marking(heap);
+  bool logs = heap_form(heap)->generational || heap_is_marking(heap);
   if (logs && remembered_add_slots(heap, object, first, count, &noted)) {
     if (noted > 0) os_atomic_add_full(&heap->barrier_slots, noted);
     return;

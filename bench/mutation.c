@@ -466,6 +466,7 @@ static void report_json(const struct way *way, const double *medians, bool first
   bench_json_number("barrier_slow", (double)s->barrier_slow);
   bench_json_number("barrier_slots", (double)s->barrier_slots);
   bench_json_number("lazy_sweeps", (double)s->lazy_sweeps);
+  bench_json_number("nursery_rests", (double)s->nursery_rests);
   printf("}");
 }
 

@@ -7,7 +7,8 @@
  * promotes all that is young and reached, and marks and sweeps what is old, in one pause.
  *
  * Without a nursery there is the old generation alone, and no object moves. What takes the place of minor collections looks at
- * roots and at what was stored into, while a cycle of marking is under way [design: without-nursery].
+ * roots and at what was stored into, while a cycle of marking is under way [design: without-nursery]. Where nearly all that is
+ * young survives, the plan takes this form from one cycle to the next [design: resting-nursery].
  */
 #include <string.h>
 
@@ -76,7 +77,6 @@ static void quadcolor_prepare(tsr_heap *heap) {
   for (uint32_t i = 0; i < heap->team->active; i++) {
     copy_buffer *promotions = &team_worker(heap->team, i)->promotions;
     promotions->marks = !heap->minor || heap_is_marking(heap);
-    promotions->arms = !heap->minor;
     team_worker(heap->team, i)->survived = heap->nursery.promotes_at_once ? QUADCOLOR_AGE : 0;
   }
   if (heap->minor) {
@@ -90,7 +90,7 @@ static void quadcolor_prepare(tsr_heap *heap) {
 
 OS_ALWAYS_INLINE tsr_ref quadcolor_move_all(struct worker *worker, uintptr_t base, tsr_ref object,
                                             uint64_t header, size_t bytes, bool shared) {
-  /* What was old before is in the log no more. */
+  /* What is old has no age; and what was old before is in the log no more. */
   header &= ~((uint64_t)GC_AGE_BITS << GC_BYTE_SHIFT);
   return copy_promote(&worker->promotions, base, object, header, bytes, shared);
 }
@@ -137,8 +137,9 @@ OS_ALWAYS_INLINE tsr_ref quadcolor_visit_old(kernel_run *run, tsr_ref object, ui
   return object;
 }
 
+/* All that is old by its scan is armed here, whatever it was before. */
 KERNEL_DEFINE_ALL(quadcolor, quadcolor_visit, KERNEL_WAITS_FOR_OBJECT, KERNEL_TO_THE_END,
-                  KERNEL_SCANS)
+                  KERNEL_ARMS)
 KERNEL_DEFINE_ALL(quadcolor_young, quadcolor_visit_young, KERNEL_WAITS_FOR_OBJECT,
                   KERNEL_TO_THE_END, KERNEL_REMEMBERS)
 KERNEL_DEFINE_ALL(quadcolor_old, quadcolor_visit_old, KERNEL_WAITS_FOR_MARK, KERNEL_IN_STEPS,
@@ -213,6 +214,16 @@ static size_t quadcolor_release(tsr_heap *heap) {
   }
   os_atomic_store(&heap->nursery.left_blocks, quadcolor_young(heap));
   return live_bytes;
+}
+
+/* While the nursery rests, objects are born that are not armed. When all that is old has been scanned, each is armed that is
+   left. */
+static void quadcolor_choose_form(tsr_heap *heap, bool looked_at_all) {
+  if (heap_nursery_rests(heap)) {
+    if (looked_at_all) nursery_wake(heap);
+  } else if (heap->minor && nursery_may_rest(heap) && quadcolor_young(heap) == 0) {
+    nursery_rest(heap);
+  }
 }
 
 /* ---- without a nursery ----------------------------------------------------------------------------------- */
@@ -346,6 +357,7 @@ const struct plan plan_quadcolor = {.name = "quadcolor",
                                                 TSR_DOES_UPDATABLE_SLOTS,
                                     .collects = true,
                                     .moves_objects = true,
+                                    .choose_form = quadcolor_choose_form,
                                     .generational = true,
                                     .incremental = true,
                                     .least_blocks = COPYING_LEAST_BLOCKS,

@@ -12,12 +12,15 @@ static const bump_buffer no_buffer = {0, 0};
 
 /* ---- slots ------------------------------------------------------------------------------------- */
 
-/* A pair from which default placement is served. */
+/* What default placement is served from; NULL: the copy space, while that has room. */
+static arena *bump_default_arena(const tsr_heap *heap) {
+  arena *arenas = heap->spaces->arenas;
+  if (heap->plan->movable_arena) return &arenas[ARENA_MOVABLE];
+  return heap_form(heap)->promoted_arena ? &arenas[ARENA_PROMOTED] : NULL;
+}
+
 static bump_slot bump_default_slot(const tsr_heap *heap, tsr_bump_pointer *pair) {
-  arena *arenas = heap->spaces->arenas, *a = NULL;
-  if (heap->plan->movable_arena) a = &arenas[ARENA_MOVABLE];
-  if (heap->plan->promoted_arena) a = &arenas[ARENA_PROMOTED];
-  return (bump_slot){.pair = pair, .arena = a, .copies = a == NULL};
+  return (bump_slot){.pair = pair, .arena = bump_default_arena(heap), .is_default = true};
 }
 
 /* Whether default placement is served from among the old: when the last collection has left no room for a single block
@@ -25,7 +28,7 @@ static bump_slot bump_default_slot(const tsr_heap *heap, tsr_bump_pointer *pair)
    its space. */
 static bool bump_is_born_old(const tsr_mutator *mutator, const bump_slot *slot) {
   tsr_heap *heap = mutator->heap;
-  return heap->plan->generational && slot != &mutator->private_part->foreign &&
+  return heap_form(heap)->generational && slot != &mutator->private_part->foreign &&
          copy_space_blocks(&heap->spaces->copy) <= os_atomic_load(&heap->nursery.left_blocks) &&
          !heap_could_admit(heap, 1, 0);
 }
@@ -185,11 +188,10 @@ static size_t bump_buffer_bytes(const tsr_heap *heap) {
 bool bump_take_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least, size_t preferred,
                       memory_allowance allowance, arena_cursor *cursor, bump_buffer *taken) {
   tsr_heap *heap = mutator->heap;
-  arena *a = slot->arena;
-  if (slot->copies) {
-    bool found = bump_blocks_take(&heap->spaces->copy.to, least, preferred, allowance, taken);
-    if (!found && !bump_is_born_old(mutator, slot)) return false;
-    a = found ? NULL : &heap->spaces->arenas[ARENA_PROMOTED];
+  arena *a = slot->is_default ? bump_default_arena(heap) : slot->arena;
+  if (a == NULL && !bump_blocks_take(&heap->spaces->copy.to, least, preferred, allowance, taken)) {
+    if (!bump_is_born_old(mutator, slot)) return false;
+    a = &heap->spaces->arenas[ARENA_PROMOTED];
   }
   if (a != NULL && !arena_take(a, least, preferred, allowance, cursor, taken)) return false;
   mutator->private_part->stress_bytes += taken->end - taken->start;

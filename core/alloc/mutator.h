@@ -32,7 +32,7 @@ typedef struct local_scopes {
 typedef struct bump_slot {
   tsr_bump_pointer *pair;
   arena *arena;           /* that its buffer is of; NULL: the copy space */
-  bool copies;            /* it is served from the copy space where that has room */
+  bool is_default;        /* it serves default placement, from wherever that is served */
   bump_buffer buffer;     /* handed out last, and not retired; empty: none */
   arena_cursor cursor;    /* where the next ones come from, between old objects */
   tsr_bump_pointer aside; /* what the pair holds, while a no-allocation section is open */

@@ -148,12 +148,12 @@ static void collection_check_revoked(const struct collector *collector) {
 
 static void collection_trace_slots(tsr_visitor *visitor, tsr_slot *first, size_t count) {
   struct worker *worker = visitor->context;
-  worker->heap->plan->visit_slots(worker, first, count);
+  heap_form(worker->heap)->visit_slots(worker, first, count);
 }
 
 static void collection_update_slots(tsr_visitor *visitor, tsr_slot *first, size_t count) {
   struct worker *worker = visitor->context;
-  worker->heap->plan->update_slots(worker, first, count);
+  heap_form(worker->heap)->update_slots(worker, first, count);
 }
 
 /* ---- objects that are kept where they are ------------------------------------------------------------ */
@@ -194,12 +194,12 @@ static void collection_keep(tsr_heap *heap, void (*keep)(void *context, tsr_ref 
 
 static void collection_pin(void *context, tsr_ref object) {
   tsr_heap *heap = context;
-  heap->plan->pin(heap, object);
+  heap_form(heap)->pin(heap, object);
 }
 
 static void collection_reach(void *context, tsr_ref object) {
   struct worker *worker = context;
-  worker->heap->plan->reach(worker, object);
+  heap_form(worker->heap)->reach(worker, object);
 }
 
 static void collection_examine_kept(void *context, tsr_ref object) {
@@ -211,8 +211,9 @@ static void collection_examine_kept(void *context, tsr_ref object) {
 /* Returns the time that the roots took, and weak references: it does not depend on what was allocated. */
 static uint64_t collection_trace(tsr_heap *heap, tsr_collection *record) {
   struct team *team = heap->team;
+  const struct plan *form = heap_form(heap);
   heap->phase = "prepare";
-  if (heap->plan->prepare != NULL) heap->plan->prepare(heap);
+  if (form->prepare != NULL) form->prepare(heap);
   uint64_t begin_ns = os_clock_ns();
   /* A block is kept before anything in it is reached, else an object would have been moved out of it. */
   collection_keep(heap, collection_pin, heap);
@@ -236,9 +237,10 @@ static uint64_t collection_trace(tsr_heap *heap, tsr_collection *record) {
 
 /* Returns the bytes of what was reached. */
 static size_t collection_release(tsr_heap *heap) {
-  if (heap->plan->relocate != NULL) {
+  const struct plan *form = heap_form(heap);
+  if (form->relocate != NULL) {
     heap->phase = "relocate";
-    heap->plan->relocate(heap);
+    form->relocate(heap);
     tsr_visitor visitor = {.visit = collection_update_slots, .context = &heap->team->first};
     collection_visit_roots(heap, &visitor);
     weak_visit(heap, &visitor);
@@ -246,7 +248,7 @@ static size_t collection_release(tsr_heap *heap) {
   }
   weak_forward(heap);
   heap->phase = "release";
-  size_t live_bytes = heap->plan->release(heap);
+  size_t live_bytes = form->release(heap);
   roots_clean_stacks(heap);
   pins_end_collection(heap);
   heap->phase = NULL;
@@ -292,19 +294,22 @@ static uint64_t collection_cpu_ns(struct team *team) {
 static void collection_measure(tsr_heap *heap, tsr_collection *record) {
   struct team *team = heap->team;
   team_gather(team);
-  size_t filled_blocks = nursery_filled_blocks(heap, copy_space_blocks(&heap->spaces->copy));
+  nursery_sample sample = {.blocks =
+                               nursery_filled_blocks(heap, copy_space_blocks(&heap->spaces->copy)),
+                           .large_blocks = large_space_young_blocks(&heap->spaces->large)};
   uint64_t begin_ns = os_clock_ns(), begin_cpu_ns = collection_cpu_ns(team);
-  uint64_t roots_ns = collection_trace(heap, record);
+  sample.roots_ns = collection_trace(heap, record);
   uint64_t traced_ns = os_clock_ns();
   record->trace_ns = traced_ns - begin_ns;
   record->trace_cpu_ns = collection_cpu_ns(team) - begin_cpu_ns;
   record->live_bytes = collection_release(heap);
   size_t live_bytes = heap->minor ? team_copied_bytes(team) : record->live_bytes;
-  size_t survived_bytes = team_note_live(team, live_bytes, record->live_bytes);
+  sample.survived_bytes = team_note_live(team, live_bytes, record->live_bytes);
   uint64_t end_ns = os_clock_ns();
   record->release_ns = end_ns - traced_ns;
   if (!heap->minor) return;
-  nursery_learn(heap, filled_blocks, survived_bytes, roots_ns, end_ns - begin_ns - roots_ns);
+  sample.rest_ns = end_ns - begin_ns - sample.roots_ns;
+  nursery_learn(heap, &sample);
 }
 
 static void collection_sweep(tsr_heap *heap, tsr_collection *record) {
@@ -347,10 +352,15 @@ typedef struct collection_run_state {
   uint64_t begin_ns; /* of the pause */
   uint64_t apart_ns; /* of it, what verifying took before the collection */
   uint64_t steps_ns; /* what the cycle that is under way took before it */
+  bool of_young;     /* when it began, there was a young generation */
   tsr_collection record;
   void (*before_resume)(void *context);
   void *context;
 } collection_run_state;
+
+static void collection_choose_form(tsr_heap *heap, bool looked_at_all) {
+  if (heap->plan->choose_form != NULL) heap->plan->choose_form(heap, looked_at_all);
+}
 
 static void collection_resize(const collection_run_state *run) {
   tsr_heap *heap = run->heap;
@@ -373,8 +383,10 @@ static void collection_carry_out(void *context) {
   struct collector *collector = heap->collector;
   tsr_collection *record = &run->record;
   uint64_t begin_cpu_ns = os_thread_cpu_ns();
-  const struct plan *plan = heap->plan;
-  heap->minor = plan->is_minor != NULL && plan->is_minor(heap, record->cause);
+  const struct plan *form = heap_form(heap);
+  run->of_young = form->generational;
+  heap->minor = form->is_minor != NULL && form->is_minor(heap, record->cause);
+  if (!heap->minor) collection_choose_form(heap, true);
   run->steps_ns = marking_spent_ns(heap);
   heap->traces = heap->minor ? TRACES_YOUNG : TRACES_ALL;
   record->minor = heap->minor;
@@ -392,10 +404,11 @@ static void collection_carry_out(void *context) {
   bool resizes = !heap->minor || record->swept != 0;
   if (resizes) collection_resize(run);
   team_disperse(heap->team);
+  if (heap->minor) collection_choose_form(heap, record->remark != 0);
   collection_check(heap, "after the collection", collector->started);
 
   record->number = collector->started;
-  record->plan = plan->name;
+  record->plan = heap->plan->name;
   record->after_bytes = collection_used_bytes(heap);
   record->committed_bytes = os_atomic_load(&heap->account.total.bytes);
   record->workers = heap->team->active;
@@ -425,7 +438,7 @@ collection_outcome collection_run(tsr_mutator *self, const char *cause,
   os_stack_call(&heap->collector->stack, collection_carry_out, &run);
   world_yield(self);
   run.record.pause_ns = os_clock_ns() - begin_ns;
-  report_pause(heap, &run.record);
+  report_pause(heap, &run.record, run.of_young);
   return COLLECTION_RAN;
 }
 

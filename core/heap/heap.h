@@ -32,7 +32,7 @@ struct tsr_heap {
   /* Fixed at creation. */
   const tsr_binding *binding;
   void *vm;
-  const struct plan *plan;
+  const struct plan *plan; /* core/heap/plan.h says what is asked of it, and what of heap_form() */
   tsr_options options;
   reference_rule references;
   size_t object_align;
@@ -64,6 +64,7 @@ struct tsr_heap {
   uint8_t
       marking_is_on; /* a cycle of marking in steps is under way: set in a pause, read by any thread */
   uint8_t sweeping_is_on; /* what a trace has not reached may still have to be freed; the same */
+  uint8_t nursery_rests;  /* nothing is young, nor born young; the same */
   bool emergency;         /* this collection is the last before an allocation fails; as the next */
   bool opened_seals;      /* some sealed page is open; by the collecting thread in a pause */
   const char *phase;      /* of the collection, for messages; written by the collecting thread */
@@ -106,9 +107,19 @@ static inline void heap_note_block(tsr_heap *heap, uint32_t index) {
   if (heap->remembered != NULL) os_atomic8_set(&block_map_at(&heap->blocks, index)->remembered);
 }
 
+/* Whether the young generation is empty, and stays so until all that is old has been looked at. */
+static inline bool heap_nursery_rests(const tsr_heap *heap) {
+  return os_atomic8_is_set(&heap->nursery_rests);
+}
+
+/* The plan in the form that is in force. Mutators, and the collecting thread: it changes in pauses. */
+static inline const struct plan *heap_form(const tsr_heap *heap) {
+  return heap_nursery_rests(heap) ? heap->plan->without_nursery : heap->plan;
+}
+
 /* Something comes to lie in an old block behind which no write barrier stands yet: it may refer to the young. Any thread. */
 static inline void heap_note_born(tsr_heap *heap, uint32_t index) {
-  if (heap->plan->generational) heap_note_block(heap, index);
+  if (heap_form(heap)->generational) heap_note_block(heap, index);
 }
 
 /* Whether objects may be marked between two collections. */

@@ -24,6 +24,13 @@
 /* Ageing ends where three quarters of what is young survive, and begins again where half of it dies. */
 #define NURSERY_NO_AGEING         0.75
 #define NURSERY_AGEING            0.5
+/* Collections in a row that find nearly nothing dead, before it rests; and at most, where resting has not been good for much. */
+#define NURSERY_PATIENCE          8
+#define NURSERY_MOST_PATIENCE     256
+/* Of the nursery, at least so much was filled where a collection says something about what it is good for. */
+#define NURSERY_TELLING_SHARE     2
+/* With stress: after so many collections what survives is promoted at once, and from the next one on the nursery may rest. */
+#define NURSERY_STRESSED          14
 
 uint64_t nursery_bytes_for(double bytes_per_s, double seconds) {
   double bytes = bytes_per_s * seconds;
@@ -60,17 +67,71 @@ size_t nursery_filled_blocks(const tsr_heap *heap, size_t young_blocks) {
   return young_blocks > left_blocks ? young_blocks - left_blocks : 0;
 }
 
-void nursery_learn(tsr_heap *heap, size_t blocks, size_t survived_bytes, uint64_t roots_ns,
-                   uint64_t rest_ns) {
+/* Whether its size is not given. */
+static bool nursery_is_adaptive(const tsr_heap *heap) {
+  return heap->options.values.nursery == 0;
+}
+
+static uint32_t nursery_patience(const nursery *n) {
+  return n->patience != 0 ? n->patience : NURSERY_PATIENCE;
+}
+
+/* Of the first collection after a rest: whether it might have gone on. */
+static void nursery_judge_rest(nursery *n, bool is_useful) {
+  if (!n->tried) return;
+  n->tried = false;
+  uint32_t patience = is_useful ? 2 * nursery_patience(n) : NURSERY_PATIENCE;
+  n->patience = patience < NURSERY_MOST_PATIENCE ? patience : NURSERY_MOST_PATIENCE;
+}
+
+/* How old what survives has to be, and whether anything young dies. */
+static void nursery_learn_age(tsr_heap *heap, const nursery_sample *sample) {
   nursery *n = &heap->nursery;
-  n->roots_s = sizing_smooth(n->roots_s, (double)roots_ns * 1e-9);
+  double filled_bytes = (double)sample->blocks * BLOCK_BYTES;
+  double survived = (double)sample->survived_bytes / filled_bytes;
+  n->promotes_at_once = survived >= (n->promotes_at_once ? NURSERY_AGEING : NURSERY_NO_AGEING);
+  bool is_useful = survived < NURSERY_NO_AGEING || sample->large_blocks > sample->blocks;
+  bool is_telling = sample->blocks * NURSERY_TELLING_SHARE >= nursery_blocks(heap);
+  if (!is_useful && !is_telling) return;
+  n->useless = is_useful ? 0 : n->useless + 1;
+  nursery_judge_rest(n, is_useful);
+}
+
+static void nursery_learn_stressed(nursery *n) {
+  n->stressed++;
+  n->promotes_at_once = n->stressed > NURSERY_STRESSED;
+  n->useless = n->stressed > NURSERY_STRESSED + 1 ? nursery_patience(n) : 0;
+}
+
+void nursery_learn(tsr_heap *heap, const nursery_sample *sample) {
+  nursery *n = &heap->nursery;
+  n->roots_s = sizing_smooth(n->roots_s, (double)sample->roots_ns * 1e-9);
   os_atomic_store(&n->large_bytes, (uintptr_t)(n->roots_s * NURSERY_LARGE_BYTES_PER_S));
-  if (blocks == 0) return;
-  double most = n->promotes_at_once ? NURSERY_AGEING : NURSERY_NO_AGEING;
-  n->promotes_at_once = (double)survived_bytes >= most * (double)blocks * BLOCK_BYTES;
-  sizing_rate_add(&n->rate, (double)blocks * BLOCK_BYTES, (double)rest_ns * 1e-9);
+  bool is_stressed = heap->options.values.stress != 0 && nursery_is_adaptive(heap);
+  if (is_stressed) nursery_learn_stressed(n);
+  if (sample->blocks == 0) return;
+  if (!is_stressed) nursery_learn_age(heap, sample);
+  sizing_rate_add(&n->rate, (double)sample->blocks * BLOCK_BYTES, (double)sample->rest_ns * 1e-9);
   double seconds = NURSERY_GOALS * (double)heap->options.values.pause_goal * 1e-9;
   if (seconds < n->roots_s) seconds = n->roots_s;
   uint64_t bytes = nursery_bytes_for(sizing_rate_bytes_per_s(&n->rate), seconds);
   os_atomic_store(&n->goal_bytes, (uintptr_t)bytes);
+}
+
+bool nursery_may_rest(const tsr_heap *heap) {
+  return nursery_is_adaptive(heap) && heap->nursery.useless >= nursery_patience(&heap->nursery);
+}
+
+void nursery_rest(tsr_heap *heap) {
+  os_atomic8_store(&heap->nursery_rests, 1);
+  os_atomic_store(&heap->nursery.rests, os_atomic_load(&heap->nursery.rests) + 1);
+}
+
+/* If the first collection finds nearly nothing dead, it rests again. */
+void nursery_wake(tsr_heap *heap) {
+  os_atomic8_store(&heap->nursery_rests, 0);
+  heap->nursery.useless = nursery_patience(&heap->nursery) - 1;
+  heap->nursery.tried = true;
+  heap->nursery.stressed = 0;
+  os_atomic_store(&heap->nursery.goal_bytes, NURSERY_LEAST_BYTES);
 }

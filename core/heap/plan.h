@@ -1,6 +1,9 @@
 /*
  * A plan: a collection policy as a table. plans/ holds one file for each, plans/registry.c lists
  * them, and the rest of the library knows them only as this struct.
+ *
+ * One with a young generation may let it rest. Another table is in force for that time, the plan's other *form*: what may change
+ * from pause to pause is asked of that (core/heap/heap.h).
  */
 #ifndef CORE_HEAP_PLAN_H
 #define CORE_HEAP_PLAN_H
@@ -28,12 +31,20 @@ struct plan {
   uint32_t offers;     /* TSR_NEEDS_...: what the VM may need */
   bool collects;
   bool moves_objects;
-  bool movable_arena;    /* default placement bumps in the movable arena, */
-  bool promoted_arena;   /* or among what others promote; else in the copy space */
-  bool generational;     /* the copy space is a young generation; the barrier arms what is older */
+  bool movable_arena;    /* default placement bumps in the movable arena */
   bool incremental;      /* what is old is marked in steps */
   uint32_t least_blocks; /* without which not even one object can be handled */
   const struct barrier *barrier;
+  /* NULL, or: the same with the old generation alone. By the option `nursery`, or for as long as the nursery rests. */
+  const struct plan *without_nursery;
+  /* NULL, or: in a pause, whether the nursery rests from then on. `looked_at_all`: everything old has been looked at in this
+     pause, or in the cycle that it ends, or will be. */
+  void (*choose_form)(tsr_heap *heap, bool looked_at_all);
+
+  /* All that follows is the form's. */
+  bool
+      promoted_arena; /* default placement bumps among what others promote; else in the copy space */
+  bool generational;  /* the copy space is a young generation; the barrier arms what is older */
 
   /* Blocks that the heap may come to hold, at its worst moment, once this many more are handed out: for
      default placement, and for objects that stay where they are. */
@@ -68,9 +79,6 @@ struct plan {
   void (*relocate)(tsr_heap *heap);
   void (*update_slots)(struct worker *worker, tsr_slot *first, size_t count);
   size_t (*release)(tsr_heap *heap); /* returns the bytes of what was reached */
-
-  const struct plan
-      *without_nursery; /* the same with the old generation alone; NULL: there is no such plan */
 };
 
 #endif

@@ -232,7 +232,7 @@ size_t heap_blocks_within(const tsr_heap *heap, size_t limit_bytes) {
 
 static bool heap_fits(const tsr_heap *heap, size_t limit_bytes, size_t default_blocks,
                       size_t staying_blocks) {
-  return heap->plan->footprint_blocks(heap, default_blocks, staying_blocks) <=
+  return heap_form(heap)->footprint_blocks(heap, default_blocks, staying_blocks) <=
          heap_blocks_within(heap, limit_bytes);
 }
 
@@ -247,8 +247,8 @@ size_t heap_least_bytes(const tsr_heap *heap) {
 }
 
 size_t heap_growth_blocks(const tsr_heap *heap, size_t default_blocks) {
-  const struct plan *plan = heap->plan;
-  return plan->footprint_blocks(heap, default_blocks, 0) - plan->footprint_blocks(heap, 0, 0);
+  const struct plan *form = heap_form(heap);
+  return form->footprint_blocks(heap, default_blocks, 0) - form->footprint_blocks(heap, 0, 0);
 }
 
 bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
@@ -261,7 +261,7 @@ bool heap_fits_now(const tsr_heap *heap, size_t default_blocks, size_t staying_b
 
 static size_t heap_needed_bytes(const tsr_heap *heap, size_t default_blocks,
                                 size_t staying_blocks) {
-  return heap->plan->footprint_blocks(heap, default_blocks, staying_blocks) * BLOCK_BYTES +
+  return heap_form(heap)->footprint_blocks(heap, default_blocks, staying_blocks) * BLOCK_BYTES +
          heap_metadata_bytes(heap, 0);
 }
 
@@ -310,7 +310,7 @@ bool heap_stretch(tsr_heap *heap, size_t default_blocks, size_t staying_blocks) 
 bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
                  memory_allowance allowance) {
   if (allowance == MEMORY_OVER_LIMIT) return true;
-  bool (*has_room)(const tsr_heap *, size_t) = heap->plan->has_room;
+  bool (*has_room)(const tsr_heap *, size_t) = heap_form(heap)->has_room;
   if (allowance == MEMORY_WITHIN_SIZE && has_room != NULL && !has_room(heap, default_blocks)) {
     return false;
   }
@@ -381,7 +381,8 @@ static void sizing_begin_external(sizing *s) {
 }
 
 uint64_t heap_gap_bytes(const tsr_heap *heap) {
-  return heap->plan->gap_bytes == NULL ? 0 : heap->plan->gap_bytes(heap);
+  const struct plan *form = heap_form(heap);
+  return form->gap_bytes == NULL ? 0 : form->gap_bytes(heap);
 }
 
 /* The least size of a heap with gaps between old objects: room for the young, which need whole blocks. */

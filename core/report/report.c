@@ -105,10 +105,10 @@ typedef struct report_line {
   const char *kind;
 } report_line;
 
-static const char *report_kind(const tsr_heap *heap, const tsr_collection *c) {
+static const char *report_kind(const tsr_collection *c, bool of_young) {
   if (c->remark != 0) return "Remark";
   if (c->minor == 0) return "Full";
-  return heap->plan->generational ? "Young" : "Roots";
+  return of_young ? "Young" : "Roots";
 }
 
 static void report_log(void *context) {
@@ -154,9 +154,9 @@ static void report_add_pause(tsr_heap *heap, const tsr_collection *collection, c
   os_stack_call(&report->stack, report_log, &line);
 }
 
-void report_pause(tsr_heap *heap, const tsr_collection *collection) {
+void report_pause(tsr_heap *heap, const tsr_collection *collection, bool of_young) {
   os_mutex_lock(&heap->report->lock);
-  report_add_pause(heap, collection, report_kind(heap, collection));
+  report_add_pause(heap, collection, report_kind(collection, of_young));
   os_mutex_unlock(&heap->report->lock);
 }
 
@@ -198,7 +198,8 @@ void report_fill(tsr_heap *heap, tsr_stats *stats) {
                        .increments = report->increments,
                        .barrier_slow = os_atomic_load(&heap->barrier_slow),
                        .barrier_slots = os_atomic_load(&heap->barrier_slots),
-                       .lazy_sweeps = os_atomic_load(&heap->lazy_sweeps)};
+                       .lazy_sweeps = os_atomic_load(&heap->lazy_sweeps),
+                       .nursery_rests = os_atomic_load(&heap->nursery.rests)};
   os_mutex_unlock(&report->lock);
 }
 
@@ -223,10 +224,11 @@ static void report_write(FILE *file, const tsr_stats *stats) {
           ",\"live_bytes_after_last\":%" PRIu64 ",\"heap_max_bytes\":%" PRIu64
           ",\"external_bytes\":%" PRIu64 ",\"workers\":%" PRIu32 ",\"cycles\":%" PRIu64
           ",\"increments\":%" PRIu64 ",\"barrier_slow\":%" PRIu64 ",\"barrier_slots\":%" PRIu64
-          ",\"lazy_sweeps\":%" PRIu64 "}\n",
+          ",\"lazy_sweeps\":%" PRIu64 ",\"nursery_rests\":%" PRIu64 "}\n",
           stats->bytes_allocated, stats->peak_committed_bytes, stats->live_bytes_after_last,
           stats->heap_max_bytes, stats->external_bytes, stats->workers, stats->cycles,
-          stats->increments, stats->barrier_slow, stats->barrier_slots, stats->lazy_sweeps);
+          stats->increments, stats->barrier_slow, stats->barrier_slots, stats->lazy_sweeps,
+          stats->nursery_rests);
 }
 
 static void report_statistics_lost(const char *name) {

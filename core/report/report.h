@@ -21,8 +21,8 @@ void report_forget_threads(tsr_heap *heap);
 void report_collection(tsr_heap *heap, const tsr_collection *collection);
 /* A pause for a step of marking is over. */
 void report_step(tsr_heap *heap, const tsr_collection *step);
-/* The pause is over too; only now is its length known. */
-void report_pause(tsr_heap *heap, const tsr_collection *collection);
+/* The pause is over too; only now is its length known. `of_young`: there was a young generation to be collected. */
+void report_pause(tsr_heap *heap, const tsr_collection *collection, bool of_young);
 
 void report_fill(tsr_heap *heap, tsr_stats *stats);
 

@@ -256,6 +256,8 @@ static size_t copy_space_release_block(copy_space *space, uint32_t index) {
     return 0;
   }
   if (copy_block_is_old(b)) {
+    /* It was none of the old when its objects were scanned. */
+    heap_note_block(space->to.heap, index);
     arena_take_back(&space->to.heap->spaces->arenas[ARENA_PROMOTED], index);
     return 0;
   }

@@ -50,7 +50,6 @@ typedef struct copy_buffer {
       *arena; /* NULL: it copies into the space; else objects are promoted into this arena */
   struct copy_buffer *otherwise; /* where an object goes that finds no room here; NULL: it stays */
   bool marks;                    /* what is promoted has been reached */
-  bool arms;                     /* and will refer to nothing young */
   copy_target main, overflow;
   size_t live_bytes; /* copied */
 } copy_buffer;
@@ -127,7 +126,6 @@ OS_ALWAYS_INLINE void copy_note_promoted(const copy_buffer *targets, uintptr_t t
   size_t index = object_bit_index(bits, target);
   object_bit_set_first(bits->starts, index, shared);
   if (targets->marks) object_bit_set_first(bits->marks, index, shared);
-  if (targets->arms) header_set_gc_bits((tsr_ref)target, GC_ARMED);
 }
 
 /* What is stored into an object's first word publishes the copy, where it is `shared`. */

@@ -40,7 +40,7 @@ static void large_zero(const block_map *map, uint32_t first, uintptr_t object, s
 
 /* What is a root, or has pages that may be sealed, is old from the beginning. */
 static bool large_kind_is_young(const tsr_heap *heap, large_kind kind) {
-  return heap->plan->generational && !kind.immortal && !kind.sealable;
+  return heap_form(heap)->generational && !kind.immortal && !kind.sealable;
 }
 
 bool large_space_is_due(const large_space *space, size_t blocks) {
@@ -179,7 +179,6 @@ void large_space_promote_all(large_space *space) {
   for (uint32_t i = space->first; i != space->first_old; i = block_map_at(map, i)->next) {
     if (block_map_space(map, i) != BLOCK_LARGE_YOUNG) continue;
     block_map_change(map, i, BLOCK_LARGE);
-    heap_note_born(space->heap, i);
   }
   space->first_old = space->first;
   os_atomic_store(&space->young_blocks, 0);

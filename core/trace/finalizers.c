@@ -288,7 +288,7 @@ static size_t finalizers_part(const tsr_heap *heap, finalizer_list *attached,
 static void finalizers_reach(struct worker *worker, finalizer_piece *piece, uint32_t first) {
   const mark_queue *queue = &worker->queue;
   for (; piece != NULL; piece = piece->next) {
-    worker->heap->plan->visit_slots(worker, &piece->objects[first], piece->end - first);
+    heap_form(worker->heap)->visit_slots(worker, &piece->objects[first], piece->end - first);
     if (queue->top - queue->bottom > REVIVED_QUEUED) team_trace(worker->heap->team);
     first = 0;
   }

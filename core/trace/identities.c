@@ -204,7 +204,7 @@ void identities_forward(tsr_heap *heap) {
   size_t left = 0;
   for (size_t i = 0; i < table->count; i++) {
     identity_entry entry = table->entries[i];
-    if (heap->plan->survivor(heap, entry.object) == NULL) continue;
+    if (heap_form(heap)->survivor(heap, entry.object) == NULL) continue;
     identity_entry_forward(heap, &entry);
     table->entries[left++] = entry;
   }

@@ -232,7 +232,7 @@ OS_ALWAYS_INLINE void kernel_note_referrer(const kernel_run *run, const tsr_slot
 OS_ALWAYS_INLINE void kernel_arm(const kernel k, const kernel_run *run, tsr_ref object,
                                  uint64_t header) {
   if (k.duty < KERNEL_ARMS || header_is_armed(header)) return;
-  if (k.duty == KERNEL_REMEMBERS && !kernel_is_old(run, (uintptr_t)object)) return;
+  if (!kernel_is_old(run, (uintptr_t)object)) return;
   unsigned char *byte = (unsigned char *)object + TSR_GC_BYTE_OFFSET;
   unsigned char armed = (unsigned char)((header_gc_byte(header) & (0xffu ^ GC_LOGGED)) | GC_ARMED);
   if (k.shared) {

@@ -114,7 +114,7 @@ static size_t marking_room(const tsr_heap *heap) {
   size_t chosen = os_atomic_load(&s->live_bytes) + os_atomic_load(&s->room_bytes);
   size_t limit = os_atomic_load(&heap->limit_bytes);
   size_t most = heap_blocks_within(heap, limit < chosen ? limit : chosen);
-  size_t taken = heap->plan->footprint_blocks(heap, 0, 0);
+  size_t taken = heap_form(heap)->footprint_blocks(heap, 0, 0);
   size_t gaps = (size_t)heap_gap_bytes(heap) >> BLOCK_SHIFT;
   return most + gaps > taken ? most + gaps - taken : 0;
 }
@@ -153,7 +153,7 @@ bool marking_is_due(const tsr_heap *heap) {
 
 /* Between two collections that look at roots for a cycle. */
 static uint64_t marking_interval_bytes(const tsr_heap *heap) {
-  if (!heap->plan->generational) return MARKING_STEP_BYTES;
+  if (!heap_form(heap)->generational) return MARKING_STEP_BYTES;
   return (uint64_t)nursery_blocks(heap) << BLOCK_SHIFT;
 }
 
@@ -263,7 +263,7 @@ static void marking_put_back(struct worker *worker) {
 
 /* Without a young generation what was stored into is the steps' business. */
 static bool marking_reads_log(const tsr_heap *heap) {
-  return !heap->plan->generational;
+  return !heap_form(heap)->generational;
 }
 
 static void marking_read_log(struct worker *worker) {
@@ -272,7 +272,7 @@ static void marking_read_log(struct worker *worker) {
   remembered_take_slots(worker);
   worker->marks_old = false;
   remembered_begin_reading(heap);
-  heap->plan->trace(worker, false);
+  heap_form(heap)->trace(worker, false);
 }
 
 /* Whether the next step has something to do. */
@@ -295,7 +295,7 @@ bool marking_step(tsr_heap *heap, uint64_t elapsed_ns) {
   worker->is_late = false;
   if (marking_reads_log(heap)) marking_read_log(worker);
   while (!worker->is_late && m->failed == 0 && marking_refill(worker))
-    heap->plan->trace(worker, false);
+    heap_form(heap)->trace(worker, false);
   marking_put_back(worker);
   marking_gather(heap);
   worker->in_steps = worker->is_late = false;
@@ -338,7 +338,7 @@ bool marking_may_finish(const tsr_heap *heap) {
 /* An object that a weak phase has to look at, unless it is dead itself. */
 static void marking_find_weak(struct worker *worker, tsr_ref object) {
   const tsr_heap *heap = worker->heap;
-  if (heap->plan->survivor(heap, object) == NULL) return;
+  if (heap_form(heap)->survivor(heap, object) == NULL) return;
   worker_open(worker->heap, object);
   weak_find(worker, object, layout_of(heap->layouts, object));
 }

@@ -184,7 +184,7 @@ static size_t block_drop_slots(struct worker *worker, uint32_t index, size_t cou
 
 /* Visits those that were taken, many at a time: one is fetched while others are visited. */
 static size_t slots_visit(struct worker *worker, size_t count) {
-  worker->heap->plan->take_noted(worker, worker->scan_slots, count);
+  heap_form(worker->heap)->take_noted(worker, worker->scan_slots, count);
   return 0;
 }
 
@@ -292,7 +292,7 @@ static void reach_gray(void *context, tsr_ref object) {
   struct worker *worker = context;
   const tsr_heap *heap = worker->heap;
   remembered_clear_logged(object);
-  if (!heap->plan->generational && !spaces_is_reached(heap, object)) return;
+  if (!heap_form(heap)->generational && !spaces_is_reached(heap, object)) return;
   worker_queue_staying(worker, object);
 }
 
@@ -363,7 +363,7 @@ static void rebuild_object(void *context, tsr_ref object) {
 void remembered_forget(tsr_heap *heap) {
   remembered_each_stored(&heap->team->first, block_drop_slots);
   word_log_take(&heap->remembered->log, &heap->remembered->reading);
-  log_empty(heap, &heap->remembered->log, arm_object, NULL);
+  word_log_drop(heap, &heap->remembered->log);
 }
 
 void remembered_rebuild(tsr_heap *heap, bool is_young_left) {

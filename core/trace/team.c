@@ -203,7 +203,7 @@ size_t team_copied_bytes(struct team *team) {
 
 /* Memory that neither the heap's blocks nor those that the plan may come to need will take. */
 static size_t team_spare_bytes(const tsr_heap *heap) {
-  size_t blocks = heap->plan->footprint_blocks(heap, 0, 0) * BLOCK_BYTES;
+  size_t blocks = heap_form(heap)->footprint_blocks(heap, 0, 0) * BLOCK_BYTES;
   size_t committed = os_atomic_load(&heap->account.by_type[MEMORY_BLOCKS].bytes);
   size_t to_come = blocks > committed ? blocks - committed : 0;
   size_t headroom = memory_headroom(&heap->account);
@@ -338,16 +338,16 @@ bool team_find_work(struct team *team, struct worker *worker) {
 
 static void team_trace_part(struct worker *worker, void *context) {
   (void)context;
-  worker->heap->plan->trace(worker, team_is_shared(worker->heap->team));
+  heap_form(worker->heap)->trace(worker, team_is_shared(worker->heap->team));
 }
 
 void team_trace(struct team *team) {
   team_begin_trace(team);
   team_run(team, team_trace_part, NULL);
-  team->heap->plan->rescan(&team->first);
+  heap_form(team->heap)->rescan(&team->first);
 }
 
 void team_trace_alone(struct team *team) {
-  team->heap->plan->trace(&team->first, false);
-  team->heap->plan->rescan(&team->first);
+  heap_form(team->heap)->trace(&team->first, false);
+  heap_form(team->heap)->rescan(&team->first);
 }

@@ -51,13 +51,13 @@ OS_ALWAYS_INLINE tsr_ref weak_object(const tsr_heap *heap, const tsr_slot *slot)
 
 bool weak_is_live(const tsr_heap *heap, tsr_ref object) {
   tsr_ref known = weak_object_at(heap, (uintptr_t)object);
-  return known == NULL || heap->plan->survivor(heap, known) != NULL;
+  return known == NULL || heap_form(heap)->survivor(heap, known) != NULL;
 }
 
 OS_ALWAYS_INLINE bool weak_update_slot(const tsr_heap *heap, tsr_slot *slot) {
   tsr_ref object = weak_object(heap, slot);
   if (object == NULL) return true;
-  tsr_ref now = heap->plan->survivor(heap, object);
+  tsr_ref now = heap_form(heap)->survivor(heap, object);
   if (now == NULL) return false;
   if (now != object) {
     slot->word = reference_retarget(&heap->references, slot->word, (uintptr_t)now);
@@ -158,14 +158,14 @@ void weak_keep(tsr_heap *heap, tsr_slot *first, size_t count) {
   struct worker *worker = &heap->team->first;
   bool marks_old = worker->marks_old;
   worker->marks_old = false;
-  heap->plan->visit_slots(worker, first, count);
+  heap_form(heap)->visit_slots(worker, first, count);
   worker->marks_old = marks_old;
 }
 
 void weak_examine(tsr_weak_phase *phase, tsr_ephemeron *e) {
   tsr_ref key = weak_object(phase->heap, &e->key);
   phase->visits++;
-  if (key != NULL && phase->heap->plan->survivor(phase->heap, key) == NULL) {
+  if (key != NULL && heap_form(phase->heap)->survivor(phase->heap, key) == NULL) {
     ephemeron_wait(phase, e, key);
     return;
   }

@@ -99,7 +99,7 @@ void stores_watch(stores *s, tsr_ref object) {
   if (s->noted == NULL || seal_is_closed(s->heap, object)) return;
   bool is_gray = stores_is_old(s, object) && !header_is_armed(header_load(object));
   /* Without a young generation the barrier may be on for any object. */
-  if (is_gray && s->heap->plan->generational) return;
+  if (is_gray && heap_form(s->heap)->generational) return;
   stores_scan scan = {.s = s};
   scan_slots(s->heap, object, stores_note_slot, &scan);
   if (!scan.has_slots) return;

@@ -478,6 +478,11 @@ START_TEST(F24_the_nursery_is_what_the_goal_allows) {
 }
 END_TEST
 
+static void learn_ns(tsr_heap *heap, size_t blocks, uint64_t roots_ns, uint64_t rest_ns) {
+  nursery_learn(heap,
+                &(nursery_sample){.blocks = blocks, .roots_ns = roots_ns, .rest_ns = rest_ns});
+}
+
 /* 64 blocks in 2 ms are 2^20 bytes a ms, so three goals of 0.5 ms are worth 1.5 MiB. */
 START_TEST(F24_roots_make_no_smaller_nursery) {
   static const char *const pinned[][2] = {
@@ -485,14 +490,84 @@ START_TEST(F24_roots_make_no_smaller_nursery) {
   tsr_heap *heap = heap_with("quadcolor", pinned, 3);
   ck_assert_uint_eq(nursery_blocks(heap), 32);
   ck_assert_uint_eq(nursery_filled_blocks(heap, 5), 5);
-  nursery_learn(heap, 0, 0, 0, 100 * MS); /* nothing was allocated */
+  learn_ns(heap, 0, 0, 100 * MS); /* nothing was allocated */
   ck_assert_uint_eq(nursery_blocks(heap), 32);
-  nursery_learn(heap, 64, 0, 0, 2 * MS);
+  learn_ns(heap, 64, 0, 2 * MS);
   ck_assert_uint_eq(nursery_blocks(heap), 48);
-  nursery_learn(heap, 64, 0, 4 * MS, 2 * MS); /* two on the average: as long for the rest */
+  learn_ns(heap, 64, 4 * MS, 2 * MS); /* two on the average: as long for the rest */
   ck_assert_uint_eq(nursery_blocks(heap), 64);
-  nursery_learn(heap, 64, 0, 1000 * MS, 2 * MS);
+  learn_ns(heap, 64, 1000 * MS, 2 * MS);
   ck_assert_uint_eq(nursery_blocks(heap), 128);
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
+/* Of so many blocks this percentage survived. */
+static void learn_survived(tsr_heap *heap, size_t blocks, size_t percent, unsigned times) {
+  nursery_sample sample = {
+      .blocks = blocks, .survived_bytes = blocks * BLOCK_BYTES / 100 * percent, .rest_ns = MS};
+  for (unsigned i = 0; i < times; i++)
+    nursery_learn(heap, &sample);
+}
+
+START_TEST(F24_a_nursery_that_is_no_use_rests) {
+  static const char *const pinned[][2] = {{"heap_max", "64M"}, {"heap_min", "64M"}};
+  tsr_heap *heap = heap_with("quadcolor", pinned, 2);
+  size_t large = nursery_blocks(heap);
+  learn_survived(heap, large, 90, 7);
+  ck_assert(!nursery_may_rest(heap));
+  learn_survived(heap, large, 70, 1); /* some has died */
+  learn_survived(heap, 128, 90, 7);
+  learn_survived(heap, 1, 90, 7); /* which had no time to die */
+  ck_assert(!nursery_may_rest(heap));
+  nursery_learn(heap, &(nursery_sample){.blocks = 128,
+                                        .large_blocks = 129, /* which die young, if ever */
+                                        .survived_bytes = 128 * BLOCK_BYTES});
+  learn_survived(heap, 128, 90, 7);
+  ck_assert(!nursery_may_rest(heap));
+  learn_survived(heap, 128, 90, 1);
+  ck_assert(nursery_may_rest(heap));
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
+/* It is tried again, and has to be of less use from time to time before it rests again where it was of some. */
+START_TEST(F24_a_nursery_that_has_rested_is_tried) {
+  static const char *const pinned[][2] = {{"heap_max", "64M"}, {"heap_min", "64M"}};
+  tsr_heap *heap = heap_with("quadcolor", pinned, 2);
+  learn_survived(heap, 128, 90, 8);
+  nursery_rest(heap);
+  ck_assert(!heap_form(heap)->generational);
+  nursery_wake(heap);
+  ck_assert(heap_form(heap)->generational);
+  ck_assert_uint_eq(nursery_blocks(heap), 16);
+  ck_assert(!nursery_may_rest(heap));
+  learn_survived(heap, 16, 90, 1);
+  ck_assert(nursery_may_rest(heap));
+  for (unsigned patience = 16; patience <= 512; patience *= 2) {
+    nursery_rest(heap);
+    nursery_wake(heap);
+    learn_survived(heap, 16, 50, 1);
+    learn_survived(heap, 128, 90, (patience < 256 ? patience : 256) - 1);
+    ck_assert(!nursery_may_rest(heap));
+    learn_survived(heap, 128, 90, 1);
+    ck_assert(nursery_may_rest(heap));
+  }
+  nursery_rest(heap);
+  nursery_wake(heap);
+  learn_survived(heap, 128, 90, 1);
+  learn_survived(heap, 128, 50, 1);
+  learn_survived(heap, 128, 90, 8);
+  ck_assert(nursery_may_rest(heap));
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
+START_TEST(F24_a_nursery_of_a_given_size_does_not_rest) {
+  static const char *const pinned[][2] = {{"heap_max", "64M"}, {"nursery", "1M"}};
+  tsr_heap *heap = heap_with("quadcolor", pinned, 2);
+  learn_survived(heap, 128, 100, 100);
+  ck_assert(!nursery_may_rest(heap));
   ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
 }
 END_TEST
@@ -502,14 +577,14 @@ START_TEST(F24_many_roots_make_large_objects_wait) {
   tsr_heap *heap = heap_with("quadcolor", NULL, 0);
   size_t blocks = os_atomic_load(&heap->limit_bytes) >> BLOCK_SHIFT;
   ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 8);
-  nursery_learn(heap, 0, 0, MS / 10, 0);
+  learn_ns(heap, 0, MS / 10, 0);
   ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 8);
   for (unsigned i = 0; i < 50; i++)
-    nursery_learn(heap, 0, 0, 2 * MS, 0); /* in which 8 MB are cleared */
+    learn_ns(heap, 0, 2 * MS, 0); /* in which 8 MB are cleared */
   ck_assert_uint_ge(nursery_large_blocks(heap), 8 * 1000 * 1000 / BLOCK_BYTES - 1);
   ck_assert_uint_le(nursery_large_blocks(heap), 8 * 1000 * 1000 / BLOCK_BYTES);
   for (unsigned i = 0; i < 50; i++)
-    nursery_learn(heap, 0, 0, 1000 * MS, 0);
+    learn_ns(heap, 0, 1000 * MS, 0);
   ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 2);
   os_atomic_store(&heap->sizing.live_bytes, blocks * BLOCK_BYTES / 2);
   ck_assert_uint_eq(nursery_large_blocks(heap), blocks / 4);
@@ -549,6 +624,9 @@ int main(void) {
   tcase_add_test(tests, F24_the_nursery_is_what_the_goal_allows);
   tcase_add_test(tests, F24_roots_make_no_smaller_nursery);
   tcase_add_test(tests, F24_many_roots_make_large_objects_wait);
+  tcase_add_test(tests, F24_a_nursery_that_is_no_use_rests);
+  tcase_add_test(tests, F24_a_nursery_that_has_rested_is_tried);
+  tcase_add_test(tests, F24_a_nursery_of_a_given_size_does_not_rest);
   suite_add_tcase(suite, tests);
   return unit_run(suite);
 }

@@ -122,7 +122,8 @@ typedef struct tsr_stats {
   uint64_t barrier_slow;   /**< stores that took the write barrier's slow path and were noted */
   uint64_t
       barrier_slots; /**< slots of large arrays that were noted one by one, and don't count above */
-  uint64_t lazy_sweeps; /**< times that a mutator swept some of what the last cycle has left */
+  uint64_t lazy_sweeps;   /**< times that a mutator swept some of what the last cycle has left */
+  uint64_t nursery_rests; /**< times that the nursery was left empty, since nearly all survived */
 } tsr_stats;
 
 /** Fills `stats` up to the size the caller gave. TSR_MISMATCH for an impossible size. Any thread;
