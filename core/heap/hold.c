@@ -6,8 +6,9 @@
 /* The blocks bring start and mark bits with them, a 32nd, and their part of tables. */
 #define HOLD_METADATA_SHARE 16
 
+/* As the plan counts them when its nursery does not rest: a hold outlasts pauses. */
 static size_t hold_bytes_for(const tsr_heap *heap, size_t blocks) {
-  size_t more = heap_growth_blocks(heap, blocks);
+  size_t more = heap_growth_blocks(heap, heap->plan, blocks);
   return (more + more / HOLD_METADATA_SHARE + 1) * BLOCK_BYTES;
 }
 

@@ -246,8 +246,7 @@ size_t heap_least_bytes(const tsr_heap *heap) {
   return bytes;
 }
 
-size_t heap_growth_blocks(const tsr_heap *heap, size_t default_blocks) {
-  const struct plan *form = heap_form(heap);
+size_t heap_growth_blocks(const tsr_heap *heap, const struct plan *form, size_t default_blocks) {
   return form->footprint_blocks(heap, default_blocks, 0) - form->footprint_blocks(heap, 0, 0);
 }
 
@@ -330,7 +329,8 @@ static void sizing_learn(tsr_heap *heap, uint64_t live_bytes, uint64_t running_n
                          uint64_t collecting_ns) {
   sizing *s = &heap->sizing;
   uint64_t allocated_bytes = heap_allocated_since(heap);
-  size_t needed_blocks = heap_growth_blocks(heap, (size_t)allocated_bytes >> BLOCK_SHIFT);
+  size_t needed_blocks =
+      heap_growth_blocks(heap, heap_form(heap), (size_t)allocated_bytes >> BLOCK_SHIFT);
   s->allocated_bytes += allocated_bytes;
   sizing_rate_add(&s->allocation, (double)needed_blocks * BLOCK_BYTES, (double)running_ns * 1e-9);
   sizing_rate_add(&s->collection, (double)live_bytes, (double)collecting_ns * 1e-9);
@@ -387,8 +387,9 @@ uint64_t heap_gap_bytes(const tsr_heap *heap) {
 
 /* The least size of a heap with gaps between old objects: room for the young, which need whole blocks. */
 static uint64_t sizing_least_bytes(const tsr_heap *heap, uint64_t needed_bytes) {
-  uint64_t young_bytes = (uint64_t)heap_growth_blocks(heap, nursery_blocks(heap)) * BLOCK_BYTES +
-                         SIZING_LEAST_ROOM_BYTES;
+  uint64_t young_bytes =
+      (uint64_t)heap_growth_blocks(heap, heap_form(heap), nursery_blocks(heap)) * BLOCK_BYTES +
+      SIZING_LEAST_ROOM_BYTES;
   return needed_bytes + sizing_smaller(young_bytes, sizing_least_room_bytes(needed_bytes));
 }
 

@@ -27,6 +27,8 @@
 
 #include "core/memory/account.h"
 
+struct plan;
+
 #define SIZING_POLICIES(X)                                                                         \
   X(SIZING_PROPORTIONAL, "proportional")                                                           \
   X(SIZING_FIXED, "fixed")                                                                         \
@@ -184,8 +186,8 @@ bool heap_could_admit(const tsr_heap *heap, size_t default_blocks, size_t stayin
 /* What of its maximum a heap needs with nothing in it: tables that it never gives back, and slack. */
 size_t heap_least_bytes(const tsr_heap *heap);
 
-/* By how much the footprint grows with so many more blocks of default placement. */
-size_t heap_growth_blocks(const tsr_heap *heap, size_t default_blocks);
+/* By how much the footprint grows, as a form of the plan counts it, with so many more blocks of default placement. */
+size_t heap_growth_blocks(const tsr_heap *heap, const struct plan *form, size_t default_blocks);
 
 /* The budget of the mark queues in a heap of this size: a share that keeps all metadata together below a
    twentieth of the heap. What overflows costs time, never correctness [design: queue-overflow]. */

@@ -214,6 +214,45 @@ START_TEST(a001_17_weak_things_in_a_rest) {
 }
 END_TEST
 
+/* What could ever be had is the same in a rest and before it: it may have ended when memory is used that was promised. */
+START_TEST(a001_33_a_rest_promises_no_more) {
+  bool possible[16];
+  start_resting("16M", "64M");
+  for (unsigned round = 0; round < 2; round++) {
+    for (unsigned i = 0; i < 16; i++) {
+      tsr_memory_request *request = tsr_request_memory(vm.heap, i * 4 * MIB + MIB, 64, NULL);
+      if (round == 0) possible[i] = request != NULL;
+      ck_assert_msg((request != NULL) == possible[i], "%u MiB, round %u", 4 * i + 1, round);
+      tsr_request_end(request);
+    }
+    if (round == 0) until_rest();
+  }
+  if (vm_is_generational()) ck_assert(possible[4] && !possible[12]);
+  stop();
+}
+END_TEST
+
+/* What was promised in a rest is used when it has ended, and filled with what lives. */
+START_TEST(a001_33_what_a_rest_has_promised) {
+  start_resting("16M", "64M");
+  until_rest();
+  drop_kept();
+  tsr_memory_request *request = tsr_request_memory(vm.heap, 16 * MIB, 1 * KIB, NULL);
+  ck_assert_ptr_nonnull(request);
+  vm_collect(&vm);
+  vm_collect(&vm);
+  if (vm_collects || vm_stats(&vm).used_bytes < 32 * MIB) {
+    ck_assert_int_eq(tsr_request_wait(request, 0, NULL), TSR_OK);
+    ck_assert_int_eq(tsr_request_use(request, vm.m, NULL), TSR_OK);
+    keep(many(15 * MIB));
+    keep(many(4 * MIB));
+    check_kept();
+  }
+  tsr_request_end(request);
+  stop();
+}
+END_TEST
+
 /* While something young is pinned nothing rests. */
 START_TEST(f48_pinned_before_a_rest) {
   start_resting("16M", "128M");
@@ -352,6 +391,8 @@ static void add(TCase *tests) {
   tcase_add_test(tests, a001_14_a_collection_of_everything_ends_a_rest);
   tcase_add_test(tests, a001_07_a_cycle_goes_on_in_a_rest);
   tcase_add_test(tests, a001_17_weak_things_in_a_rest);
+  tcase_add_test(tests, a001_33_a_rest_promises_no_more);
+  tcase_add_test(tests, a001_33_what_a_rest_has_promised);
   tcase_add_test(tests, f48_pinned_in_a_rest);
   tcase_add_test(tests, f48_pinned_before_a_rest);
 }
