@@ -371,6 +371,11 @@ bool vm_moves(const testvm *vm) {
   return facts.moves_objects != 0;
 }
 
+bool vm_moves_so_many(const testvm *vm, size_t moved) {
+  if (!vm_moves(vm)) return moved == 0;
+  return moved > 0 || (vm_is_generational() && vm_stress != NULL);
+}
+
 static void squeeze(const char *text, char *to, size_t size) {
   size_t n = 0;
   for (; *text != 0 && n + 1 < size; text++) {

@@ -185,6 +185,9 @@ void vm_collect(testvm *vm);
 void vm_collect_to(testvm *vm, size_t objects);
 /* Whether collections of this heap move objects. */
 bool vm_moves(const testvm *vm);
+/* Whether it is right that so many of some new objects were moved by one of everything: with stress the nursery may rest, and
+   what is new be old. */
+bool vm_moves_so_many(const testvm *vm, size_t moved);
 /* Whether `text` contains `part`, both without case and punctuation: "Non-moving" has "nonmoving". */
 bool vm_says(const char *text, const char *part);
 
