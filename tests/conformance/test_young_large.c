@@ -65,7 +65,7 @@ START_TEST(a001_14_large_garbage_goes_with_the_young) {
   ck_assert(vm_tree(vm.m, &roots[0], 14));
   vm_collect(&vm);
   uint64_t live = vm.last_collection.after_bytes;
-  unsigned ended = vm.ended;
+  unsigned ended = vm.ended, minors = 0, late = 0;
   for (unsigned i = 0; i < COUNT; i++) {
     ck_assert_ptr_nonnull(vm_new(vm.m, i % 2 == 0 ? BYTES : VECTOR, 1, LARGE_LENGTH));
     if (vm.ended == ended) continue;
@@ -73,9 +73,12 @@ START_TEST(a001_14_large_garbage_goes_with_the_young) {
     ck_assert(!vm_is_generational() || vm.last_collection.minor != 0);
     if (vm_is_still()) continue;
     ck_assert_uint_le(vm.last_collection.after_bytes, live + MIB);
-    /* A minor one comes when they take an eighth of the heap. */
-    ck_assert(!vm_is_generational() || vm.last_collection.before_bytes <= live + 5 * MIB);
+    minors++;
+    late += vm.last_collection.before_bytes > live + 5 * MIB;
   }
+  /* A minor one comes when they take an eighth of the heap; later where the ones before took long to look at roots, be it for
+     want of a processor. */
+  if (vm_is_generational()) ck_assert_msg(late <= minors / 2, "%u of %u", late, minors);
   /* The memory of those that are gone is there for the next. */
   ck_assert_uint_le(vm.last_collection.committed_bytes, (vm_verifies ? 64 : 40) * MIB);
   ck_assert(vm_tree_holds(vm.m, roots[0].word, 14));
