@@ -118,7 +118,7 @@ static inline bool copy_stays_in_block(tsr_ref object, size_t bytes) {
   return ((uintptr_t)object ^ last) < BLOCK_BYTES;
 }
 
-/* The bits of an object that was promoted, and its state, before anybody learns where it is. The start bit comes first: a
+/* The bits of an object that was promoted, before anybody learns where it is. The start bit comes first: a
    mark bit without one would be a free run for who looks for some. */
 OS_ALWAYS_INLINE void copy_note_promoted(const copy_buffer *targets, uintptr_t target,
                                          bool shared) {

@@ -268,18 +268,6 @@ static bool log_stays(void *context, uintptr_t word) {
   return remembered_block(context, (tsr_ref)word)->remembered == 0;
 }
 
-/* Takes the objects of a log out. Those in remembered blocks are passed by. */
-static void log_empty(tsr_heap *heap, word_log *log, object_visit *visit, void *context) {
-  word_log taken = *log;
-  log->first = NULL;
-  for (const log_chunk *chunk = taken.first; chunk != NULL; chunk = chunk->next) {
-    for (size_t i = 0; i < chunk->count; i++) {
-      if (log_stays(heap, chunk->words[i])) visit(context, (tsr_ref)chunk->words[i]);
-    }
-  }
-  word_log_drop(heap, &taken);
-}
-
 /* ---- minor collections ----------------------------------------------------------------------------------- */
 
 void remembered_clear_logged(tsr_ref object) {
@@ -345,8 +333,17 @@ static void settle_object(void *context, tsr_ref object) {
   if (object_is_young_referrer(heap, object)) object_make_gray(heap, object);
 }
 
+/* Those in remembered blocks are passed by. */
 void remembered_settle(tsr_heap *heap) {
-  log_empty(heap, &heap->remembered->doubtful, settle_object, heap);
+  word_log *doubtful = &heap->remembered->doubtful;
+  word_log taken = *doubtful;
+  doubtful->first = NULL;
+  for (const log_chunk *chunk = taken.first; chunk != NULL; chunk = chunk->next) {
+    for (size_t i = 0; i < chunk->count; i++) {
+      if (log_stays(heap, chunk->words[i])) settle_object(heap, (tsr_ref)chunk->words[i]);
+    }
+  }
+  word_log_drop(heap, &taken);
 }
 
 /* ---- collections of everything ----------------------------------------------------------------------------- */

@@ -52,8 +52,8 @@ void remembered_doubt(tsr_heap *heap, tsr_ref object);
 void remembered_clear_logged(tsr_ref object);
 void remembered_settle(tsr_heap *heap);
 
-/* A collection of everything, before its trace: forgets the log. After its release: arms every old object, but for
-   those that refer to young ones, where there are any. */
+/* A collection of everything, before its trace, which arms what is old: forgets the log. After its release: arms what lies in
+   remembered blocks; where something young is left, every old object but for those that refer to it. */
 void remembered_forget(tsr_heap *heap);
 void remembered_rebuild(tsr_heap *heap, bool is_young_left);
 

@@ -174,7 +174,7 @@ START_TEST(a001_14_a_collection_of_everything_ends_a_rest) {
 }
 END_TEST
 
-/* A rest begins in the middle of a cycle: what was marked before it is scanned in the other form. */
+/* One rest after another, with cycles that begin in one form and end in the other where it so happens. */
 START_TEST(a001_07_a_cycle_goes_on_in_a_rest) {
   start_resting("16M", "128M");
   until_rest();
@@ -188,7 +188,7 @@ START_TEST(a001_07_a_cycle_goes_on_in_a_rest) {
 }
 END_TEST
 
-/* Weak references to what is born old, and finalizers of it. */
+/* Weak references to what is born old. */
 START_TEST(a001_17_weak_things_in_a_rest) {
   enum { COUNT = 40 };
   tsr_slot *weak[COUNT];

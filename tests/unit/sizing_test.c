@@ -513,10 +513,10 @@ static void learn_survived(tsr_heap *heap, size_t blocks, size_t percent, unsign
 START_TEST(F24_a_nursery_that_is_no_use_rests) {
   static const char *const pinned[][2] = {{"heap_max", "64M"}, {"heap_min", "64M"}};
   tsr_heap *heap = heap_with("quadcolor", pinned, 2);
-  size_t large = nursery_blocks(heap);
-  learn_survived(heap, large, 90, 7);
+  size_t whole = nursery_blocks(heap);
+  learn_survived(heap, whole, 90, 7);
   ck_assert(!nursery_may_rest(heap));
-  learn_survived(heap, large, 70, 1); /* some has died */
+  learn_survived(heap, whole, 70, 1); /* some has died */
   learn_survived(heap, 128, 90, 7);
   learn_survived(heap, 1, 90, 7); /* which had no time to die */
   ck_assert(!nursery_may_rest(heap));
