@@ -159,7 +159,9 @@ static void quadcolor_visit_slots(struct worker *worker, tsr_slot *first, size_t
   }
 }
 
-static void quadcolor_take_noted(struct worker *worker, tsr_slot *const *slots, size_t count) {
+static void quadcolor_take_noted(struct worker *worker, tsr_slot *const *slots, size_t count,
+                                 bool shared) {
+  (void)shared;
   kernel_take_scattered(quadcolor_young_alone, worker, slots, count);
 }
 
@@ -281,8 +283,13 @@ static void still_visit_slots(struct worker *worker, tsr_slot *first, size_t cou
   }
 }
 
-static void still_take_noted(struct worker *worker, tsr_slot *const *slots, size_t count) {
-  kernel_take_scattered(still_roots_alone, worker, slots, count);
+static void still_take_noted(struct worker *worker, tsr_slot *const *slots, size_t count,
+                             bool shared) {
+  if (shared) {
+    kernel_take_scattered(still_roots_shared, worker, slots, count);
+  } else {
+    kernel_take_scattered(still_roots_alone, worker, slots, count);
+  }
 }
 
 static void still_reach(struct worker *worker, tsr_ref object) {

@@ -223,7 +223,7 @@ static uint64_t collection_trace(tsr_heap *heap, tsr_collection *record) {
   collection_visit_roots(heap, &visitor);
   uint64_t roots_ns = os_clock_ns() - begin_ns;
   if (heap->minor) {
-    remembered_take_slots(&team->first);
+    remembered_take_slots(&team->first, false);
   } else {
     worker_reach_immortal(&team->first);
   }
@@ -281,27 +281,18 @@ static uint64_t collection_used_bytes(const tsr_heap *heap) {
   return (uint64_t)heap->blocks.used_blocks * BLOCK_BYTES;
 }
 
-/* CPU time of all collecting threads. The workers other than the caller count from the beginning of the
-   collection. */
-static uint64_t collection_cpu_ns(struct team *team) {
-  uint64_t cpu_ns = os_thread_cpu_ns();
-  for (uint32_t i = 1; i < team->active; i++)
-    cpu_ns += team_worker(team, i)->cpu_ns;
-  return cpu_ns;
-}
-
 /* Trace and release, with their times. */
 static void collection_measure(tsr_heap *heap, tsr_collection *record) {
   struct team *team = heap->team;
-  team_gather(team);
+  team_gather(team, heap->minor);
   nursery_sample sample = {.blocks =
                                nursery_filled_blocks(heap, copy_space_blocks(&heap->spaces->copy)),
                            .large_blocks = large_space_young_blocks(&heap->spaces->large)};
-  uint64_t begin_ns = os_clock_ns(), begin_cpu_ns = collection_cpu_ns(team);
+  uint64_t begin_ns = os_clock_ns(), begin_cpu_ns = team_cpu_ns(team);
   sample.roots_ns = collection_trace(heap, record);
   uint64_t traced_ns = os_clock_ns();
   record->trace_ns = traced_ns - begin_ns;
-  record->trace_cpu_ns = collection_cpu_ns(team) - begin_cpu_ns;
+  record->trace_cpu_ns = team_cpu_ns(team) - begin_cpu_ns;
   record->live_bytes = collection_release(heap);
   size_t live_bytes = heap->minor ? team_copied_bytes(team) : record->live_bytes;
   sample.survived_bytes = team_note_live(team, live_bytes, record->live_bytes);
@@ -414,7 +405,7 @@ static void collection_carry_out(void *context) {
   record->workers = heap->team->active;
   if (run->before_resume != NULL) run->before_resume(run->context);
   memory_requests_end_collection(heap);
-  record->pause_cpu_ns = collection_cpu_ns(heap->team) - begin_cpu_ns;
+  record->pause_cpu_ns = team_cpu_ns(heap->team) - begin_cpu_ns;
   record->pause_ns = os_clock_ns() - run->begin_ns;
   if (heap->binding->collection_ended != NULL) heap->binding->collection_ended(heap->vm, record);
   report_collection(heap, record);
@@ -460,18 +451,19 @@ static void step_carry_out(void *context) {
   collection_revoke_pairs(heap);
   collection_check(heap, "before a step", heap->collector->started);
   collection_check_revoked(heap->collector);
-  team_gather(heap->team);
+  team_gather(heap->team, false);
   if (heap_is_sweeping(heap)) {
     step_end_sweep(run);
   } else {
     marking_step(heap, 0);
+    run->record.workers = heap->marking->step_workers;
   }
   team_disperse(heap->team);
   collection_check(heap, "after a step", heap->collector->started);
   if (heap->verifier != NULL) verifier_watch(heap->verifier);
   run->record.before_bytes = run->record.after_bytes = collection_used_bytes(heap);
   run->record.committed_bytes = os_atomic_load(&heap->account.total.bytes);
-  run->record.pause_cpu_ns = os_thread_cpu_ns() - begin_cpu_ns;
+  run->record.pause_cpu_ns = team_cpu_ns(heap->team) - begin_cpu_ns;
 }
 
 /* Claims the world, unless steps are not wanted. */

@@ -65,6 +65,7 @@ struct tsr_heap {
       marking_is_on; /* a cycle of marking in steps is under way: set in a pause, read by any thread */
   uint8_t sweeping_is_on; /* what a trace has not reached may still have to be freed; the same */
   uint8_t nursery_rests;  /* nothing is young, nor born young; the same */
+  uint8_t blocks_noted;   /* some block may be remembered; set by any thread, cleared in a pause */
   bool emergency;         /* this collection is the last before an allocation fails; as the next */
   bool opened_seals;      /* some sealed page is open; by the collecting thread in a pause */
   const char *phase;      /* of the collection, for messages; written by the collecting thread */
@@ -104,7 +105,9 @@ uint32_t heap_acquire_staying(tsr_heap *heap, uint32_t count, enum block_space s
 
 /* The gray objects of a block are to be looked at, as if each were in the log. Any thread. */
 static inline void heap_note_block(tsr_heap *heap, uint32_t index) {
-  if (heap->remembered != NULL) os_atomic8_set(&block_map_at(&heap->blocks, index)->remembered);
+  if (heap->remembered == NULL) return;
+  os_atomic8_set(&block_map_at(&heap->blocks, index)->remembered);
+  os_atomic8_set(&heap->blocks_noted);
 }
 
 /* Whether the young generation is empty, and stays so until all that is old has been looked at. */

@@ -67,7 +67,7 @@ struct plan {
               tsr_ref object); /* before anything is reached: it stays where it is */
   void (*visit_slots)(struct worker *worker, tsr_slot *first, size_t count); /* of roots */
   /* Of old objects, before the trace of a minor collection; NULL where there are none. */
-  void (*take_noted)(struct worker *worker, tsr_slot *const *slots, size_t count);
+  void (*take_noted)(struct worker *worker, tsr_slot *const *slots, size_t count, bool shared);
   void (*reach)(struct worker *worker,
                 tsr_ref object); /* an object that is a root, and is not moved */
   void (*trace)(struct worker *worker, bool shared); /* by every worker that takes part */

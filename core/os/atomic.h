@@ -70,7 +70,7 @@ static inline void os_atomic8_store(uint8_t *place, uint8_t value) {
   AO_char_store((volatile unsigned char *)place, value);
 }
 
-/* A byte that is only ever set while several threads look at it. */
+/* A byte that is only ever set, or only ever cleared, while several threads look at it. */
 static inline bool os_atomic8_is_set(const uint8_t *place) {
   return os_atomic8_load(place) != 0;
 }
@@ -82,6 +82,11 @@ static inline void os_atomic8_set(uint8_t *place) {
 /* Sets it, and says whether this thread was the first to. */
 static inline bool os_atomic8_set_first(uint8_t *place) {
   return AO_char_compare_and_swap_full((volatile unsigned char *)place, 0, 1) != 0;
+}
+
+/* Clears it, and says whether this thread was the first to. */
+static inline bool os_atomic8_clear_first(uint8_t *place) {
+  return AO_char_compare_and_swap_full((volatile unsigned char *)place, 1, 0) != 0;
 }
 
 /* A hint that the thread waits for another one. */

@@ -151,9 +151,9 @@ tsr_ref spaces_object_of(const tsr_heap *heap, uintptr_t address) {
 bool spaces_is_reached(const tsr_heap *heap, tsr_ref object) {
   uint32_t index = block_map_index(&heap->blocks, (uintptr_t)object);
   if (block_map_space(&heap->blocks, index) == BLOCK_LARGE) {
-    return block_map_at(&heap->blocks, index)->reached != 0;
+    return os_atomic8_is_set(&block_map_at(&heap->blocks, index)->reached);
   }
-  return object_bit_get(heap->bits.marks, object_bit_index(&heap->bits, (uintptr_t)object));
+  return object_bit_get_shared(heap->bits.marks, object_bit_index(&heap->bits, (uintptr_t)object));
 }
 
 void spaces_fork(tsr_heap *heap, os_fork_stage stage) {

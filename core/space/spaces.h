@@ -35,7 +35,7 @@ size_t spaces_marked_blocks(const tsr_heap *heap);
    and for the collector before it has copied anything. */
 tsr_ref spaces_object_of(const tsr_heap *heap, uintptr_t address);
 
-/* Whether an object that stays while the trace runs has been reached: one in an arena or large. */
+/* Whether an object that stays while the trace runs has been reached: one in an arena or large. Any worker. */
 bool spaces_is_reached(const tsr_heap *heap, tsr_ref object);
 
 /* Frees what was not reached among the objects that stay, and seals again what was opened; returns

@@ -22,6 +22,7 @@
 #include "core/object/reference.h"
 #include "core/object/walk.h"
 #include "core/os/compiler.h"
+#include "core/trace/marking.h"
 #include "core/trace/remembered.h"
 #include "core/trace/team.h"
 #include "core/trace/weak.h"
@@ -606,6 +607,11 @@ OS_ALWAYS_INLINE void kernel_scan_logged(const kernel k, kernel_run *run, tsr_re
   kernel_scan(k, run, object);
 }
 
+OS_ALWAYS_INLINE void kernel_fetch_logged(const kernel k, const kernel_run *run, uintptr_t object) {
+  OS_FETCH((const void *)object);
+  if (k.duty != KERNEL_REMEMBERS) OS_FETCH(&run->marks[(object - run->base) / TSR_GRANULE / 64]);
+}
+
 /* Scans some of the log. What the objects lead to is looked at before the next ones are fetched.
    False: there is nothing. */
 OS_ALWAYS_INLINE bool kernel_take_logged(const kernel k, struct worker *worker) {
@@ -613,7 +619,8 @@ OS_ALWAYS_INLINE bool kernel_take_logged(const kernel k, struct worker *worker) 
   if (chunk == NULL) return false;
   kernel_run run = kernel_begin(worker);
   for (size_t i = 0; i < chunk->count; i++) {
-    if (i + KERNEL_AHEAD < chunk->count) OS_FETCH((const void *)chunk->words[i + KERNEL_AHEAD]);
+    if (i + KERNEL_AHEAD < chunk->count)
+      kernel_fetch_logged(k, &run, chunk->words[i + KERNEL_AHEAD]);
     kernel_scan_logged(k, &run, (tsr_ref)chunk->words[i]);
   }
   kernel_save(&run);
@@ -731,9 +738,10 @@ OS_ALWAYS_INLINE bool kernel_goes_on(const kernel k, const struct worker *worker
 OS_ALWAYS_INLINE void kernel_trace(const kernel k, struct worker *worker) {
   do {
     kernel_drain(k, worker);
-  } while ((k.duty >= KERNEL_TAKES_LOGGED && kernel_goes_on(k, worker) &&
-            kernel_take_logged(k, worker)) ||
-           (k.shared && team_find_work(worker->heap->team, worker)));
+  } while (kernel_goes_on(k, worker) &&
+           ((k.duty >= KERNEL_TAKES_LOGGED && kernel_take_logged(k, worker)) ||
+            (k.pace == KERNEL_IN_STEPS && marking_refill(worker)) ||
+            (k.shared && team_find_work(worker->heap->team, worker))));
 }
 
 /* ---- after an overflow: rare, so one copy that calls the visit function will do ---------------------- */

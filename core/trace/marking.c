@@ -17,8 +17,9 @@
 #define MARKING_STEP_BYTES    ((uint64_t)512 << 10)
 /* Pause goals that a pause may take in which a step is late. */
 #define MARKING_LATE_GOALS    4
-/* Of the pause goal, what a step takes at least. */
+/* Of the pause goal, what a step takes at least; and what one is worth waking others for. */
 #define MARKING_LEAST_SHARE   16
+#define MARKING_WAKE_SHARE    4
 /* Of what mutators are given, what grows old at least. */
 #define MARKING_LEAST_GROWTH  (1.0 / 16)
 /* Before anything was measured; and what a cycle is expected to take at least of what the one before was. Of a heap that
@@ -207,15 +208,16 @@ static double marking_share_ns(const tsr_heap *heap, size_t room, size_t usable_
   return used < usable ? left_ns * used / usable : left_ns;
 }
 
-/* What a step may take: its share, but for a time no more than the goal; where it is late, its share at least, and what the
-   pause, of which so much is over, has not used of the goals that it may then take. */
-static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns) {
+/* What a step may take that so many workers do: its share, but for a time no more than the goal; where it is late, its share at
+   least, and what the pause, of which so much is over, has not used of the goals that it may then take. */
+static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, uint32_t workers) {
   uint64_t goal_ns = heap->options.values.pause_goal;
   uint64_t late_ns = MARKING_LATE_GOALS * goal_ns, least_ns = goal_ns / MARKING_LEAST_SHARE;
   size_t room = marking_room(heap);
   size_t end_room = marking_cycle_room(heap) / MARKING_END_SHARE;
   bool is_late = room <= end_room;
-  uint64_t share_ns = (uint64_t)marking_share_ns(heap, room, is_late ? room : room - end_room);
+  size_t usable_room = is_late ? room : room - end_room;
+  uint64_t share_ns = (uint64_t)marking_share_ns(heap, room, usable_room) / workers;
   if (is_late) {
     if (elapsed_ns + least_ns < late_ns) least_ns = late_ns - elapsed_ns;
   } else if (share_ns > goal_ns) {
@@ -226,8 +228,8 @@ static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns) {
 
 /* ---- steps ----------------------------------------------------------------------------------------------- */
 
-/* Queues some of what is to be scanned. False: there is nothing. */
-static bool marking_refill(struct worker *worker) {
+/* Moves some of what is to be scanned from the log to a worker's queue, which is empty. How much. */
+static size_t marking_take(struct worker *worker) {
   tsr_heap *heap = worker->heap;
   word_log *gray = &heap->marking->gray;
   mark_queue *queue = &worker->queue;
@@ -243,21 +245,32 @@ static bool marking_refill(struct worker *worker) {
     }
     count++;
   }
+  return count;
+}
+
+bool marking_refill(struct worker *worker) {
+  tsr_heap *heap = worker->heap;
+  if (!worker->in_steps || os_atomic8_is_set(&heap->marking->failed)) return false;
+  os_mutex_lock(&heap->team->lock);
+  size_t count = marking_take(worker);
+  os_mutex_unlock(&heap->team->lock);
   return count > 0;
 }
 
-/* What a step leaves goes back to the log. */
+/* What a step leaves goes back to the log: also what the worker offers to others, who have ended. */
 static void marking_put_back(struct worker *worker) {
   mark_queue *queue = &worker->queue;
-  for (const uintptr_t *at = queue->bottom; at != queue->top;) {
-    if ((*at & QUEUE_RESUMES) != 0) {
-      marking_log(worker, &worker->gray, at[1]);
-      marking_log(worker, &worker->gray, at[0]);
-      at += 3;
-    } else {
-      marking_log(worker, &worker->gray, *at++);
+  do {
+    for (const uintptr_t *at = queue->bottom; at != queue->top;) {
+      if ((*at & QUEUE_RESUMES) != 0) {
+        marking_log(worker, &worker->gray, at[1]);
+        marking_log(worker, &worker->gray, at[0]);
+        at += 3;
+      } else {
+        marking_log(worker, &worker->gray, *at++);
+      }
     }
-  }
+  } while (mark_queue_steal(queue, queue));
   queue->bottom = queue->top = queue->start;
 }
 
@@ -266,13 +279,10 @@ static bool marking_reads_log(const tsr_heap *heap) {
   return !heap_form(heap)->generational;
 }
 
-static void marking_read_log(struct worker *worker) {
-  tsr_heap *heap = worker->heap;
+static void marking_take_slots(struct worker *worker, bool shared) {
   worker->marks_old = true;
-  remembered_take_slots(worker);
+  remembered_take_slots(worker, shared);
   worker->marks_old = false;
-  remembered_begin_reading(heap);
-  heap_form(heap)->trace(worker, false);
 }
 
 /* Whether the next step has something to do. */
@@ -281,30 +291,69 @@ static bool marking_is_left(const tsr_heap *heap) {
          (marking_reads_log(heap) && !remembered_is_read(heap));
 }
 
-bool marking_step(tsr_heap *heap, uint64_t elapsed_ns) {
-  struct marking *m = heap->marking;
-  struct worker *worker = &heap->team->first;
-  uint64_t begin_cpu_ns = os_thread_cpu_ns();
-  bool stressed = marking_is_stressed(heap);
-  heap->traces = TRACES_OLD;
-  heap->phase = "marking";
+/* A step as workers do it. */
+typedef struct step_bounds {
+  uint64_t deadline_ns; /* by the clock; WORKER_NEVER: none */
+  uint64_t turns;       /* of each worker's kernel; WORKER_NEVER: any number */
+  uint32_t workers;     /* all of the team, or the collecting thread alone */
+} step_bounds;
+
+static step_bounds marking_bounds(const tsr_heap *heap, uint64_t elapsed_ns) {
+  uint32_t workers = heap->team->active;
+  if (marking_is_stressed(heap)) {
+    return (step_bounds){WORKER_NEVER, heap->marking->stress_turns, workers};
+  }
+  uint64_t budget_ns = marking_budget_ns(heap, elapsed_ns, workers);
+  if (workers > 1 && budget_ns < heap->options.values.pause_goal / MARKING_WAKE_SHARE) {
+    workers = 1;
+    budget_ns = marking_budget_ns(heap, elapsed_ns, 1);
+  }
+  return (step_bounds){os_clock_ns() + budget_ns, WORKER_NEVER, workers};
+}
+
+/* Traces what is queued, stored into or in the log, until nothing is left or there is no time. Whoever has no time ends it for
+   all. */
+static void marking_step_part(struct worker *worker, void *context) {
+  const step_bounds *bounds = context;
+  bool is_shared = bounds->workers > 1;
   worker->in_steps = true;
-  worker->turns_left = stressed ? m->stress_turns : WORKER_NEVER;
-  worker->deadline_ns =
-      stressed ? WORKER_NEVER : os_clock_ns() + marking_budget_ns(heap, elapsed_ns);
   worker->is_late = false;
-  if (marking_reads_log(heap)) marking_read_log(worker);
-  while (!worker->is_late && m->failed == 0 && marking_refill(worker))
-    heap_form(heap)->trace(worker, false);
+  worker->deadline_ns = bounds->deadline_ns;
+  worker->turns_left = bounds->turns;
+  if (marking_reads_log(worker->heap)) marking_take_slots(worker, is_shared);
+  heap_form(worker->heap)->trace(worker, is_shared);
+  if (is_shared) team_end_trace(worker->heap->team);
+}
+
+static void marking_end_part(struct worker *worker) {
   marking_put_back(worker);
-  marking_gather(heap);
   worker->in_steps = worker->is_late = false;
   worker->deadline_ns = worker->turns_left = WORKER_NEVER;
+}
+
+bool marking_step(tsr_heap *heap, uint64_t elapsed_ns) {
+  struct marking *m = heap->marking;
+  struct team *team = heap->team;
+  uint64_t begin_cpu_ns = team_cpu_ns(team);
+  heap->traces = TRACES_OLD;
+  heap->phase = "marking";
+  step_bounds bounds = marking_bounds(heap, elapsed_ns);
+  if (marking_reads_log(heap)) remembered_begin_reading(heap);
+  if (bounds.workers > 1) {
+    team_begin_trace(team);
+    team_run(team, marking_step_part, &bounds);
+  } else {
+    marking_step_part(&team->first, &bounds);
+  }
+  for (uint32_t i = 0; i < team->active; i++)
+    marking_end_part(team_worker(team, i));
+  marking_gather(heap);
+  m->step_workers = bounds.workers;
   m->stress_turns *= MARKING_STRESS_GROWTH;
   os_atomic8_store(&m->has_work, marking_is_left(heap));
   seal_close_again(heap);
   heap->phase = NULL;
-  m->spent_cpu_ns += os_thread_cpu_ns() - begin_cpu_ns;
+  m->spent_cpu_ns += team_cpu_ns(team) - begin_cpu_ns;
   os_atomic64_store_release(&m->step_allocated, os_atomic_load(&heap->bytes_allocated));
   if (m->failed != 0) marking_abandon(heap);
   return heap_is_marking(heap) && !marking_is_left(heap);
@@ -346,7 +395,7 @@ static void marking_find_weak(struct worker *worker, tsr_ref object) {
 void marking_finish(tsr_heap *heap, tsr_collection *record) {
   struct marking *m = heap->marking;
   struct worker *worker = &heap->team->first;
-  uint64_t begin_cpu_ns = os_thread_cpu_ns();
+  uint64_t begin_cpu_ns = team_cpu_ns(heap->team);
   uintptr_t object;
   heap->traces = TRACES_OLD;
   heap->phase = "remark";
@@ -362,7 +411,7 @@ void marking_finish(tsr_heap *heap, tsr_collection *record) {
   heap->phase = NULL;
   os_atomic8_store(&m->is_swept, 0);
   m->stress_turns = 1;
-  m->spent_cpu_ns += os_thread_cpu_ns() - begin_cpu_ns;
+  m->spent_cpu_ns += team_cpu_ns(heap->team) - begin_cpu_ns;
 }
 
 /* ---- sweeping --------------------------------------------------------------------------------------------- */

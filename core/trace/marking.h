@@ -38,6 +38,7 @@ struct marking {
   uint64_t step_allocated;  /* until the last step, */
   uint64_t last_allocated;  /* and until the last collection. These two are read by any thread */
   uint64_t spent_cpu_ns;    /* on this cycle, in steps */
+  uint32_t step_workers;    /* that took part in the last step */
   uint64_t stress_turns;    /* with stress: of the kernel in the next step; or blocks to be swept */
   double ns_per_byte;       /* of what is live, in the last cycle that ended */
 };
@@ -60,12 +61,18 @@ void marking_note_weak(struct worker *worker, tsr_ref object);
 /* An object that was marked and has to be scanned. */
 void marking_defer(struct worker *worker, tsr_ref object);
 
+/* ---- steps ------------------------------------------------------------------------------------------------ */
+
+/* In a step: queues some of what is to be scanned, for a worker whose queue is empty. False: there is nothing. */
+bool marking_refill(struct worker *worker);
+
 /* ---- cycles, world stopped ---------------------------------------------------------------------------------- */
 
 /* Whether it is time for another cycle. */
 bool marking_is_due(const tsr_heap *heap);
 void marking_begin(tsr_heap *heap);
-/* Scans for as long as the pacer says, in a pause of which so much is over. Whether nothing is left. */
+/* Scans for as long as the pacer says, in a pause of which so much is over: by the workers of the team, if that is long enough.
+   Whether nothing is left. */
 bool marking_step(tsr_heap *heap, uint64_t elapsed_ns);
 /* Whether one is under way, and nothing was left to be scanned by its last step. */
 bool marking_nears_end(const tsr_heap *heap);

@@ -53,7 +53,7 @@ static block *remembered_block(const tsr_heap *heap, tsr_ref object) {
 static void remembered_log(tsr_heap *heap, word_log *log, tsr_ref object) {
   os_mutex_lock(&heap->remembered->lock);
   if (!word_log_push(heap, log, (uintptr_t)object)) {
-    os_atomic8_set(&remembered_block(heap, object)->remembered);
+    heap_note_block(heap, block_map_index(&heap->blocks, (uintptr_t)object));
   }
   os_mutex_unlock(&heap->remembered->lock);
 }
@@ -78,7 +78,7 @@ static void object_arm(tsr_ref object) {
 /* It is in the log then, once. What is sealed stays armed; it lies alone on its pages, and its block is remembered. */
 static void object_make_gray(tsr_heap *heap, tsr_ref object) {
   if (seal_is_closed(heap, object)) {
-    os_atomic8_set(&remembered_block(heap, object)->remembered);
+    heap_note_block(heap, block_map_index(&heap->blocks, (uintptr_t)object));
   } else if ((object_change(object, GC_LOGGED, GC_ARMED) & GC_LOGGED) == 0) {
     remembered_add(heap, object);
   }
@@ -174,29 +174,31 @@ bool remembered_has_slot(const tsr_heap *heap, const tsr_slot *slot) {
 }
 
 /* `count` slots have been taken from other blocks; how many have been with this one's comes out. */
-typedef size_t block_take(struct worker *worker, uint32_t index, size_t count);
+typedef size_t block_take(struct worker *worker, uint32_t index, size_t count, bool shared);
 
-static size_t block_drop_slots(struct worker *worker, uint32_t index, size_t count) {
+static size_t block_drop_slots(struct worker *worker, uint32_t index, size_t count, bool shared) {
+  (void)shared;
   uint64_t *words = object_bits_of(worker->heap->bits.starts, index);
   memset(words, 0, BLOCK_BIT_WORDS * sizeof *words);
   return count;
 }
 
 /* Visits those that were taken, many at a time: one is fetched while others are visited. */
-static size_t slots_visit(struct worker *worker, size_t count) {
-  heap_form(worker->heap)->take_noted(worker, worker->scan_slots, count);
+static size_t slots_visit(struct worker *worker, size_t count, bool shared) {
+  heap_form(worker->heap)->take_noted(worker, worker->scan_slots, count, shared);
   return 0;
 }
 
 /* Takes the noted slots of a block. What the array has lost at its end since is passed by; and all of an array that is
    gray, for it is scanned as a whole, maybe by another worker. */
-static size_t block_take_slots(struct worker *worker, uint32_t index, size_t count) {
+static size_t block_take_slots(struct worker *worker, uint32_t index, size_t count, bool shared) {
   tsr_heap *heap = worker->heap;
   tsr_ref object = remembered_large_object(heap, index);
-  const layout *l = layout_of(heap->layouts, object);
+  uint64_t header = header_load_shared(object);
+  const layout *l = layout_of_header(heap->layouts, object, header);
   uint64_t *words = object_bits_of(heap->bits.starts, index);
   tsr_slot *start = (tsr_slot *)block_map_start(&heap->blocks, index);
-  if (!header_is_armed(header_load(object))) return block_drop_slots(worker, index, count);
+  if (!header_is_armed(header)) return block_drop_slots(worker, index, count, shared);
   worker_open(heap, object);
   for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
     uint64_t bits = words[i];
@@ -204,13 +206,14 @@ static size_t block_take_slots(struct worker *worker, uint32_t index, size_t cou
       tsr_slot *slot = &start[i * 64 + (uint32_t)__builtin_ctzll(bits)];
       if (!layout_has_element_slot(l, object, slot)) continue;
       worker->scan_slots[count++] = slot;
-      if (count == WORKER_SCAN_SLOTS) count = slots_visit(worker, count);
+      if (count == WORKER_SCAN_SLOTS) count = slots_visit(worker, count, shared);
     }
   }
   return count;
 }
 
-static size_t remembered_each_stored(struct worker *worker, block_take *take) {
+/* Takes each block of which slots are noted; `shared`: each that no other worker takes. */
+static size_t remembered_each_stored(struct worker *worker, block_take *take, bool shared) {
   const tsr_heap *heap = worker->heap;
   const block_map *map = &heap->blocks;
   size_t count = 0;
@@ -218,16 +221,16 @@ static size_t remembered_each_stored(struct worker *worker, block_take *take) {
        head = block_map_at(map, head)->next) {
     uint32_t blocks = block_map_at(map, head)->run_blocks;
     for (uint32_t i = head; i < head + blocks; i++) {
-      if (block_map_at(map, i)->stored == 0) continue;
-      block_map_at(map, i)->stored = 0;
-      count = take(worker, i, count);
+      uint8_t *stored = &block_map_at(map, i)->stored;
+      if (os_atomic8_is_set(stored) && os_atomic8_clear_first(stored))
+        count = take(worker, i, count, shared);
     }
   }
   return count;
 }
 
-void remembered_take_slots(struct worker *worker) {
-  slots_visit(worker, remembered_each_stored(worker, block_take_slots));
+void remembered_take_slots(struct worker *worker, bool shared) {
+  slots_visit(worker, remembered_each_stored(worker, block_take_slots, shared), shared);
 }
 
 /* ---- blocks ------------------------------------------------------------------------------------------- */
@@ -255,9 +258,15 @@ static void block_each(tsr_heap *heap, uint32_t index, bool gray_only, object_vi
 /* Takes each remembered block. It is not remembered any more then, but for what the visits do. */
 static void remembered_each(tsr_heap *heap, bool gray_only, object_visit *visit, void *context) {
   const block_map *map = &heap->blocks;
+  if (heap->blocks_noted == 0) return;
+  heap->blocks_noted = 0;
   for (uint32_t i = 0; i < block_map_extent(map); i++) {
     block *b = block_map_at(map, i);
-    if (!block_is_old(block_map_space(map, i)) || b->remembered == 0) continue;
+    if (b->remembered == 0) continue;
+    if (!block_is_old(block_map_space(map, i))) {
+      heap->blocks_noted = 1;
+      continue;
+    }
     b->remembered = 0;
     block_each(heap, i, gray_only, visit, context);
   }
@@ -286,7 +295,7 @@ static void reach_gray(void *context, tsr_ref object) {
 
 void remembered_begin_reading(tsr_heap *heap) {
   struct remembered *all = heap->remembered;
-  word_log_filter(heap, &all->log, log_stays, heap);
+  if (heap->blocks_noted != 0) word_log_filter(heap, &all->log, log_stays, heap);
   word_log_take(&all->reading, &all->log);
 }
 
@@ -358,7 +367,7 @@ static void rebuild_object(void *context, tsr_ref object) {
 }
 
 void remembered_forget(tsr_heap *heap) {
-  remembered_each_stored(&heap->team->first, block_drop_slots);
+  remembered_each_stored(&heap->team->first, block_drop_slots, false);
   word_log_take(&heap->remembered->log, &heap->remembered->reading);
   word_log_drop(heap, &heap->remembered->log);
 }
@@ -366,7 +375,7 @@ void remembered_forget(tsr_heap *heap) {
 void remembered_rebuild(tsr_heap *heap, bool is_young_left) {
   const block_map *map = &heap->blocks;
   for (uint32_t i = 0; is_young_left && i < block_map_extent(map); i++) {
-    if (block_is_old(block_map_space(map, i))) block_map_at(map, i)->remembered = 1;
+    if (block_is_old(block_map_space(map, i))) heap_note_block(heap, i);
   }
   remembered_each(heap, false, is_young_left ? rebuild_object : arm_object, heap);
 }

@@ -45,7 +45,7 @@ void remembered_reach(struct worker *worker);
 /* The part of it that is the log: what it names now is to be taken out, in this pause or in steps. Whether all has been. */
 void remembered_begin_reading(tsr_heap *heap);
 bool remembered_is_read(const tsr_heap *heap);
-void remembered_take_slots(struct worker *worker);
+void remembered_take_slots(struct worker *worker, bool shared);
 log_chunk *remembered_take_logged(tsr_heap *heap);
 void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot);
 void remembered_doubt(tsr_heap *heap, tsr_ref object);

@@ -159,37 +159,45 @@ static bool team_start(struct team *team) {
 
 /* ---- gathering ------------------------------------------------------------------------------------- */
 
-static const team_history *team_history_of(const struct team *team) {
-  return &team->history[team->heap->minor];
+static team_history *team_history_now(struct team *team) {
+  return &team->history[team->of_young];
 }
 
 /* What a collection looks at. */
-static size_t team_used_bytes(const tsr_heap *heap) {
-  size_t blocks = heap->minor ? copy_space_blocks(&heap->spaces->copy) : heap->blocks.used_blocks;
-  return blocks * BLOCK_BYTES;
+static size_t team_used_bytes(const struct team *team) {
+  const tsr_heap *heap = team->heap;
+  size_t young = copy_space_blocks(&heap->spaces->copy);
+  return (team->of_young ? young : heap->blocks.used_blocks) * BLOCK_BYTES;
 }
 
 /* What came after the collection before this one. */
-static size_t team_fresh_bytes(const struct team *team) {
-  size_t before = team_history_of(team)->live_bytes;
+static size_t team_fresh_bytes(struct team *team) {
+  size_t before = team_history_now(team)->live_bytes;
   return team->used_bytes > before ? team->used_bytes - before : 0;
 }
 
-static uint32_t team_wanted(const struct team *team) {
+static uint32_t team_wanted(struct team *team) {
   if (team->heap->options.values.threads != 0) return team->most;
-  const team_history *history = team_history_of(team);
+  const team_history *history = team_history_now(team);
   size_t expected = history->live_bytes + team_fresh_bytes(team) / TEAM_SHARE * history->surviving;
   size_t worthwhile = 1 + expected / TEAM_BYTES_PER_WORKER;
   return worthwhile < team->most ? (uint32_t)worthwhile : team->most;
 }
 
 size_t team_note_live(struct team *team, size_t live_bytes, size_t left_bytes) {
-  team_history *history = &team->history[team->heap->minor];
+  team_history *history = team_history_now(team);
   size_t fresh = team_fresh_bytes(team);
   size_t more = live_bytes > history->live_bytes ? live_bytes - history->live_bytes : 0;
   history->surviving = more < fresh ? (uint32_t)(more / (fresh / TEAM_SHARE + 1)) : TEAM_SHARE;
   history->live_bytes = left_bytes;
   return more;
+}
+
+uint64_t team_cpu_ns(struct team *team) {
+  uint64_t cpu_ns = os_thread_cpu_ns();
+  for (uint32_t i = 1; i < team->active; i++)
+    cpu_ns += team_worker(team, i)->cpu_ns;
+  return cpu_ns;
 }
 
 size_t team_copied_bytes(struct team *team) {
@@ -229,9 +237,10 @@ void team_disperse(struct team *team) {
   memory_table_cut(&team->queues, kept);
 }
 
-void team_gather(struct team *team) {
+void team_gather(struct team *team, bool of_young) {
   team_extend_queues(team);
-  team->used_bytes = team_used_bytes(team->heap);
+  team->of_young = of_young;
+  team->used_bytes = team_used_bytes(team);
   uint32_t wanted = team_wanted(team);
   size_t queues = memory_table_committed(&team->queues) / TEAM_LEAST_QUEUE_BYTES;
   if (wanted > queues) wanted = (uint32_t)queues;
@@ -313,7 +322,7 @@ static bool team_await_offer(struct team *team) {
   return os_atomic_load(&team->done) == 0;
 }
 
-static void team_finish_trace(struct team *team) {
+void team_end_trace(struct team *team) {
   os_mutex_lock(&team->lock);
   os_atomic_store(&team->done, 1);
   os_condition_wake_all(&team->idle);
@@ -327,7 +336,7 @@ bool team_find_work(struct team *team, struct worker *worker) {
   }
   for (;;) {
     if (os_atomic_add_full(&team->hungry, 1) + 1 == team->active) {
-      team_finish_trace(team);
+      team_end_trace(team);
       return false;
     }
     if (!team_await_offer(team)) return false;

@@ -10,7 +10,7 @@
  * The end of a shared trace: a worker whose queue is empty counts itself as idle before it looks for work
  * and takes that back before it tries to steal. A worker is only idle while both ends of its own queue are
  * empty, and only a worker that is not idle adds work; so when all are idle there is none, and whoever
- * counts itself as the last says that the trace is done [design: termination].
+ * counts itself as the last says that the trace is done [design: termination]. A worker that has no time left says so too.
  */
 #ifndef CORE_TRACE_TEAM_H
 #define CORE_TRACE_TEAM_H
@@ -43,6 +43,7 @@ struct team {
   uint32_t started;        /* threads that run */
   uint32_t active;         /* workers that take part in this collection, worker 0 included */
   team_history history[2]; /* collections of everything, and minor ones */
+  bool of_young;           /* this one is of the second kind */
   size_t used_bytes;       /* before this one, of what it looks at */
 
   os_mutex lock;
@@ -69,9 +70,12 @@ void team_close(tsr_heap *heap);
 void team_fork(tsr_heap *heap, os_fork_stage stage);
 void team_forget_threads(tsr_heap *heap);
 
-/* At the beginning of a collection, world stopped: decides how many take part, starts what is missing, and divides
-   the queues' memory. */
-void team_gather(struct team *team);
+/* At the beginning of a collection, of what is young alone or of more, world stopped: decides how many take part, starts what
+   is missing, and divides the queues' memory. */
+void team_gather(struct team *team, bool of_young);
+/* CPU time of the workers that take part; of those other than the caller, since the beginning. By the collecting thread, between
+   jobs. */
+uint64_t team_cpu_ns(struct team *team);
 /* What was live, and what of it the next collection of this kind will look at again. How much of it was not there when the last
    one ended comes out. */
 size_t team_note_live(struct team *team, size_t live_bytes, size_t left_bytes);
@@ -91,8 +95,9 @@ static inline struct worker *team_worker(struct team *team, uint32_t index) {
 /* Every active worker does the job; returns when all have. By the collecting thread. */
 void team_run(struct team *team, team_job *job, void *context);
 
-/* Before a job that is a shared trace. */
+/* Before a job that is a shared trace; and where it ends for all though something is left. */
 void team_begin_trace(struct team *team);
+void team_end_trace(struct team *team);
 /* Shares a part of what the worker has queued, if somebody is idle. */
 void team_share_slow(struct team *team, struct worker *worker);
 /* Traces everything that can be reached from what the workers have queued: by all of them, or by the collecting

@@ -353,7 +353,7 @@ START_TEST(a_worker_waits_for_an_object_that_another_copies) {
   top->second.word = word_of(_i == 0 ? other : claimed);
   t.root.word = word_of(top);
   world_revoke_pairs(t.heap, NULL);
-  team_gather(t.heap->team);
+  team_gather(t.heap->team, false);
   t.heap->plan->prepare(t.heap);
   t.heap->plan->visit_slots(&t.heap->team->first, &t.root, 1);
   tsr_ref object = (tsr_ref)(void *)claimed;

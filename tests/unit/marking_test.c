@@ -35,10 +35,10 @@ static const tsr_binding binding = {TSR_BINDING_HEADER,
                                     .layout_count = 2,
                                     .process_weak = process_weak};
 
-static void fixture_open(const char *young, const char *stress) {
+static void fixture_open_team(const char *young, const char *stress, const char *threads) {
   const char *const settings[][2] = {{"plan", "quadcolor"},
                                      {"heap_max", "32M"},
-                                     {"threads", "1"},
+                                     {"threads", threads},
                                      {"nursery", young},
                                      {"stress", stress}};
   tsr_error error = {0};
@@ -51,6 +51,10 @@ static void fixture_open(const char *young, const char *stress) {
   f.m = tsr_bind_mutator(f.heap, &f, &error);
   ck_assert_msg(f.m != NULL, "%s", error.message);
   ck_assert_int_eq(tsr_root_add(f.heap, &f.root, 1, TSR_ROOT_PRECISE, "root", NULL), TSR_OK);
+}
+
+static void fixture_open(const char *young, const char *stress) {
+  fixture_open_team(young, stress, "1");
 }
 
 static void fixture_close(void) {
@@ -190,12 +194,15 @@ static unit_array *table(void) {
   return (unit_array *)(uintptr_t)f.root.word;
 }
 
-/* Pairs refer to others at random, so that there are many ways to each, and are stored into all the time. */
+static const char *const teams[] = {"1", "4"};
+
+/* Pairs refer to others at random, so that there are many ways to each, and are stored into all the time. A step is one worker's
+   or several workers'; what they leave waits for the next one. */
 START_TEST(a001_08_no_object_waits_twice) {
   static uintptr_t gray[100000];
   uint64_t random = 77;
   size_t most = 0;
-  fixture_open(forms[_i], "16K");
+  fixture_open_team(forms[_i % 2], "16K", teams[_i / 2]);
   f.root.word =
       (uint64_t)(uintptr_t)new_old(sizeof(unit_array) + TABLE * sizeof(tsr_slot), ARRAY, 0);
   for (unsigned round = 0; round < ROUNDS; round++) {
@@ -218,6 +225,7 @@ START_TEST(a001_08_no_object_waits_twice) {
     if (count > most) most = count;
   }
   ck_assert_uint_gt(most, TABLE / 4);
+  ck_assert_uint_eq(f.heap->marking->step_workers, _i / 2 == 0 ? 1 : 4);
   fixture_close();
 }
 END_TEST
@@ -447,7 +455,7 @@ int main(void) {
   tcase_add_loop_test(tests, a001_05_every_colour_meets_every_event, 0,
                       (int)(2 * EVENTS * COLOURS));
   tcase_add_loop_test(tests, a001_05_leaves_are_marked_or_not, 0, 4);
-  tcase_add_loop_test(tests, a001_08_no_object_waits_twice, 0, 2);
+  tcase_add_loop_test(tests, a001_08_no_object_waits_twice, 0, 4);
   suite_add_tcase(suite, tests);
   return unit_run(suite);
 }

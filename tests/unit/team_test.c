@@ -148,7 +148,7 @@ START_TEST(a_job_reaches_every_worker_once) {
   for (unsigned most = 1; most <= WORKERS_MOST; most++) {
     tsr_heap *heap = open_heap(plans[_i], "32M", most);
     for (unsigned job = 0; job < JOBS; job++) {
-      if (job % 100 == 0) team_gather(heap->team);
+      if (job % 100 == 0) team_gather(heap->team, false);
       ck_assert(job % 100 != 0 || heap->team->active == most);
       calls c = {{0}};
       team_run(heap->team, note_call, &c);
@@ -165,7 +165,7 @@ END_TEST
 /* Jobs for fewer workers than there are threads: the others sleep, and are there when they are wanted. */
 START_TEST(a_job_reaches_no_worker_that_takes_no_part) {
   tsr_heap *heap = open_heap(plans[_i], "32M", WORKERS_MOST);
-  team_gather(heap->team);
+  team_gather(heap->team, false);
   uint64_t state = 5;
   for (unsigned job = 0; job < JOBS; job++) {
     state = state * 6364136223846793005u + 1442695040888963407u;
@@ -237,7 +237,7 @@ START_TEST(fewer_threads_collect_where_memory_is_refused) {
     fixture f;
     fixture_open(&f, plans[_i], WORKERS_MOST);
     os_fault_arm(OS_FAULT_SEGMENT, k);
-    team_gather(f.heap->team);
+    team_gather(f.heap->team, false);
     ck_assert(os_fault_struck());
     os_fault_arm(0, 0);
     ck_assert_uint_eq(f.heap->team->active, k);
@@ -304,7 +304,7 @@ START_TEST(the_queues_give_back_what_they_borrowed) {
   for (unsigned i = 0; i < sizeof limits / sizeof limits[0]; i++) {
     size_t limit = limits[i] << 20;
     os_atomic_store(&heap->limit_bytes, limit);
-    team_gather(team);
+    team_gather(team, false);
     assert_queues_are_apart(team);
     size_t borrowed = queue_bytes(heap);
     ck_assert_uint_eq(borrowed, memory_table_committed(&team->queues));
@@ -314,7 +314,7 @@ START_TEST(the_queues_give_back_what_they_borrowed) {
     ck_assert_uint_le(queue_bytes(heap), heap_queue_bytes(limit) + os_page_bytes());
     if (limit > (size_t)4 << 20) ck_assert_uint_gt(borrowed, 2 * queue_bytes(heap));
   }
-  team_gather(team);
+  team_gather(team, false);
   team_disperse(team);
   size_t members = 2 * sizeof(team_member);
   ck_assert_uint_eq(os_atomic_load(&heap->account.total.bytes), before + members);
@@ -331,7 +331,7 @@ START_TEST(the_queues_borrow_no_more_than_there_is) {
   for (size_t room = 0; room < (size_t)3 << 20; room += (size_t)300 << 10) {
     size_t held = os_atomic_load(&heap->account.total.bytes);
     heap->account.limit_bytes = held + room;
-    team_gather(team);
+    team_gather(team, false);
     assert_queues_are_apart(team);
     ck_assert_uint_le(os_atomic_load(&heap->account.total.bytes), held + room);
     team_disperse(team);
@@ -347,7 +347,7 @@ START_TEST(the_queues_leave_what_survivors_may_need) {
   for (unsigned i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
     fixture f;
     fixture_open(&f, "semispace", 3);
-    team_gather(f.heap->team); /* starts the threads */
+    team_gather(f.heap->team, false); /* starts the threads */
     team_disperse(f.heap->team);
     memory_account *account = &f.heap->account;
     size_t footprint = f.heap->plan->footprint_blocks(f.heap, 0, 0) * BLOCK_BYTES;
@@ -355,7 +355,7 @@ START_TEST(the_queues_leave_what_survivors_may_need) {
     ck_assert_uint_gt(footprint, committed + 4 * BLOCK_BYTES);
     size_t to_come = footprint - committed;
     account->limit_bytes = os_atomic_load(&account->total.bytes) + to_come + rooms[i];
-    team_gather(f.heap->team);
+    team_gather(f.heap->team, false);
     assert_queues_are_apart(f.heap->team);
     ck_assert_uint_ge(memory_headroom(account), to_come);
     team_disperse(f.heap->team);
@@ -485,19 +485,16 @@ START_TEST(each_kind_of_collection_has_a_past_of_its_own) {
   heap->options.values.threads = 0; /* as many as it is worth */
   heap->blocks.used_blocks = (64 << 20) / BLOCK_BYTES;
   for (unsigned round = 0; round < 3; round++) {
-    heap->minor = false;
-    team_gather(team);
+    team_gather(team, false);
     ck_assert_uint_eq(team->active, 4);
     team_note_live(team, (size_t)60 << 20, (size_t)60 << 20);
     for (unsigned i = 0; i < 5; i++) {
-      heap->minor = true;
-      team_gather(team);
+      team_gather(team, true);
       ck_assert_uint_eq(team->active, 1);
       team_note_live(team, 0, 0);
     }
   }
   heap->blocks.used_blocks = used_blocks;
-  heap->minor = false;
   team_disperse(team);
   close_heap(heap);
 }
@@ -507,7 +504,7 @@ START_TEST(a_trace_ends_when_nothing_is_left) {
   unsigned workers = 2 + (unsigned)_i;
   tsr_heap *heap = open_heap("semispace", "64M", workers);
   os_atomic_store(&heap->limit_bytes, (size_t)64 << 20);
-  team_gather(heap->team);
+  team_gather(heap->team, false);
   ck_assert_uint_eq(heap->team->active, workers);
   for (uint64_t seed = 0; seed < TREES; seed++)
     search_tree(heap->team, 1000 * workers + seed);
