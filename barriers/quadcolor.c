@@ -7,9 +7,15 @@
  * when it is scanned.
  */
 #include "barriers/barriers.h"
+#include "core/alloc/mutator.h"
 #include "core/heap/heap.h"
 #include "core/object/header.h"
 #include "core/trace/remembered.h"
+
+/* The mutator's thread alone adds to its counts. */
+static void count_more(os_atomic_word *count, size_t more) {
+  os_atomic_store(count, os_atomic_load(count) + more);
+}
 
 static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, const tsr_slot *first,
                                    size_t count) {
@@ -18,7 +24,7 @@ static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, const t
   if (barrier_refuses(mutator, object)) return;
   bool logs = heap_form(heap)->generational || heap_is_marking(heap);
   if (logs && remembered_add_slots(heap, object, first, count, &noted)) {
-    if (noted > 0) os_atomic_add_full(&heap->barrier_slots, noted);
+    count_more(&mutator->private_part->noted_slots, noted);
     return;
   }
   /* The verifier arms young objects too. */
@@ -27,8 +33,8 @@ static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, const t
                                           logs && is_old ? GC_LOGGED : 0, GC_ARMED);
   /* Another mutator may have been quicker. */
   if ((before & GC_ARMED) == 0 || !is_old) return;
-  if (logs) remembered_add(heap, object);
-  os_atomic_add_full(&heap->barrier_slow, 1);
+  if (logs) remembered_add(mutator, object);
+  count_more(&mutator->private_part->slow_stores, 1);
 }
 
 const struct barrier barrier_quadcolor = {.arms_objects = true, .slow = barrier_quadcolor_slow};

@@ -134,7 +134,7 @@ tsr_status tsr_heap_stats(tsr_heap *heap, tsr_stats *stats, tsr_error *error) {
                      "tsr_heap_stats: set stats.size to sizeof(tsr_stats); it is %zu", size);
   }
   tsr_stats all = {.size = size};
-  report_fill(heap, &all);
+  mutators_fill(heap, &all);
   memcpy(stats, &all, size);
   return TSR_OK;
 }

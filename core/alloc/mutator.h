@@ -8,6 +8,7 @@
 #include <tessera/mutator.h>
 #include <tessera/reservation.h>
 
+#include "core/heap/word_log.h"
 #include "core/os/thread.h"
 #include "core/space/spaces.h"
 
@@ -68,10 +69,13 @@ struct tsr_mutator_private {
   tsr_no_alloc *no_alloc; /* the innermost no-allocation section; NULL: none is open */
   /* core/trace: the scopes in use, whose cursor and limit are the mutator's, and those that wait for them. */
   struct local_chunk *locals;
-  tsr_fibre *fibre;      /* that the scopes in use belong to; NULL: to the thread */
-  local_scopes parked;   /* with a fibre: the thread's */
-  uint64_t stress_bytes; /* allocated since the last collection that stress asked for */
-  size_t claim_blocks;   /* that the allocation needs which collects, where its object stays */
+  tsr_fibre *fibre;    /* that the scopes in use belong to; NULL: to the thread */
+  local_scopes parked; /* with a fibre: the thread's */
+  word_log stored;     /* objects that it has made gray, and the heap's log has not taken over */
+  os_atomic_word slow_stores; /* that it had noted, */
+  os_atomic_word noted_slots; /* and slots of large arrays: by its thread; read by any */
+  uint64_t stress_bytes;      /* allocated since the last collection that stress asked for */
+  size_t claim_blocks;        /* that the allocation needs which collects, where its object stays */
 };
 
 /* The calling thread runs the mutator from here on. */

@@ -131,12 +131,13 @@ static void collection_visit_roots(tsr_heap *heap, tsr_visitor *visitor) {
   }
 }
 
-/* Every pair that Tessera knows is empty before any mutator runs again. A trace needs no start bits in the movable
+/* Every pair that Tessera knows is empty before any mutator runs again, and what mutators have noted is the heap's. A trace needs no start bits in the movable
    arena; whoever looks at objects that nobody reached does. */
-static void collection_revoke_pairs(tsr_heap *heap) {
+static void collection_take_in(tsr_heap *heap) {
   for (struct tsr_mutator_private *m = heap->collector->mutators; m != NULL; m = m->next) {
     no_alloc_check(m->mutator, "a stop"); /* by a VM's own means; Tessera's have met it */
     bump_revoke_all(m->mutator);
+    remembered_take_over(m);
   }
   if (heap->verifies || !heap->plan->movable_arena) spaces_retire_blocks(heap);
 }
@@ -382,7 +383,7 @@ static void collection_carry_out(void *context) {
   heap->traces = heap->minor ? TRACES_YOUNG : TRACES_ALL;
   record->minor = heap->minor;
   record->before_bytes = collection_used_bytes(heap);
-  collection_revoke_pairs(heap);
+  collection_take_in(heap);
   uint64_t apart_from_ns = os_clock_ns();
   collection_check(heap, "before the collection", collector->started - 1);
   run->apart_ns = os_clock_ns() - apart_from_ns;
@@ -448,7 +449,7 @@ static void step_carry_out(void *context) {
   tsr_heap *heap = run->heap;
   uint64_t begin_cpu_ns = os_thread_cpu_ns();
   run->steps_ns = marking_spent_ns(heap);
-  collection_revoke_pairs(heap);
+  collection_take_in(heap);
   collection_check(heap, "before a step", heap->collector->started);
   collection_check_revoked(heap->collector);
   team_gather(heap->team, false);
@@ -575,6 +576,7 @@ void world_revoke_pairs(tsr_heap *heap, const tsr_mutator *except) {
     if (m->mutator == except) continue;
     bump_revoke_all(m->mutator);
     bump_check_revoked(m->mutator);
+    remembered_take_over(m);
   }
   if (except == NULL) spaces_retire_blocks(heap);
 }
@@ -653,7 +655,7 @@ static tsr_status collection_examine_buffers(const tsr_heap *heap, tsr_error *er
 static tsr_status collection_examine_once(tsr_heap *heap, tsr_error *error) {
   tsr_status status = collection_examine_pairs(heap, error);
   if (status != TSR_OK) return status;
-  collection_revoke_pairs(heap);
+  collection_take_in(heap);
   spaces_retire_blocks(heap);
   spaces_sweep_all(heap);
   struct verifier *verifier = heap->verifier != NULL ? heap->verifier : verifier_create(heap);

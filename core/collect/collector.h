@@ -67,6 +67,9 @@ tsr_status mutator_unbind(tsr_mutator *mutator, tsr_error *error);
 /* In the child of a fork(): only `self` is left. Storage of the VM's is not touched. */
 void mutators_forget_others(tsr_mutator *self);
 
+/* All figures of the heap, those that mutators keep included. Any thread. */
+void mutators_fill(tsr_heap *heap, tsr_stats *stats);
+
 /* ---- collection.c ------------------------------------------------------------------------------------ */
 
 typedef enum collection_outcome {
@@ -95,7 +98,8 @@ tsr_status collection_enable(tsr_heap *heap, tsr_error *error);
 /* Stops the world for something else than a collection. TSR_BUSY in native code, TSR_MISMATCH where the
    VM's threads do not stop. */
 tsr_status world_stop(tsr_mutator *self, const char *function, tsr_error *error);
-/* Revokes the pairs of all mutators but one (NULL: of all), so that every block can be walked. */
+/* Revokes the pairs of all mutators but one (NULL: of all), so that every block can be walked; what they have noted is the
+   heap's. */
 void world_revoke_pairs(tsr_heap *heap, const tsr_mutator *except);
 /* Lets the world run, after world_stop() or a collection. */
 void world_yield(tsr_mutator *self);

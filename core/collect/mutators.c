@@ -7,6 +7,7 @@
 #include "core/collect/collector.h"
 #include "core/os/error.h"
 #include "core/trace/fibres.h"
+#include "core/trace/remembered.h"
 
 /* ---- bind -------------------------------------------------------------------------------------------- */
 
@@ -96,6 +97,16 @@ static void mutator_unlink(tsr_heap *heap, const struct tsr_mutator_private *own
   os_atomic_store(&heap->bound_mutators, os_atomic_load(&heap->bound_mutators) - 1);
 }
 
+/* What the mutator has noted and counted is the heap's. Under the lock. */
+static void mutator_hand_over(struct tsr_mutator_private *own) {
+  tsr_heap *heap = own->heap;
+  remembered_take_over(own);
+  uintptr_t slow_stores = os_atomic_load(&heap->slow_stores);
+  uintptr_t noted_slots = os_atomic_load(&heap->noted_slots);
+  os_atomic_store(&heap->slow_stores, slow_stores + os_atomic_load(&own->slow_stores));
+  os_atomic_store(&heap->noted_slots, noted_slots + os_atomic_load(&own->noted_slots));
+}
+
 /* Leaves the list at a moment when no collection is on: a safepoint. */
 static void mutator_leave(tsr_mutator *mutator) {
   struct collector *collector = mutator->heap->collector;
@@ -109,6 +120,7 @@ static void mutator_leave(tsr_mutator *mutator) {
   bump_revoke_all(mutator);
   bump_check_revoked(mutator);
   mutator_unlink(mutator->heap, mutator->private_part);
+  mutator_hand_over(mutator->private_part);
   mutator_pass(collector);
   os_mutex_unlock(&collector->lock);
 }
@@ -131,6 +143,7 @@ void mutators_forget_others(tsr_mutator *self) {
     struct tsr_mutator_private *next = m->next;
     if (m->mutator != self) {
       fibre_leave_behind(m);
+      mutator_hand_over(m);
       mutator_free(m);
     }
     m = next;
@@ -158,4 +171,17 @@ tsr_status mutator_unbind(tsr_mutator *mutator, tsr_error *error) {
   mutator_free(own);
   if (!owned) memset(mutator, 0, sizeof *mutator);
   return TSR_OK;
+}
+
+/* ---- figures ------------------------------------------------------------------------------------------ */
+
+void mutators_fill(tsr_heap *heap, tsr_stats *stats) {
+  struct collector *collector = heap->collector;
+  os_mutex_lock(&collector->lock);
+  report_fill(heap, stats);
+  for (const struct tsr_mutator_private *m = collector->mutators; m != NULL; m = m->next) {
+    stats->barrier_slow += os_atomic_load(&m->slow_stores);
+    stats->barrier_slots += os_atomic_load(&m->noted_slots);
+  }
+  os_mutex_unlock(&collector->lock);
 }

@@ -51,10 +51,11 @@ struct tsr_heap {
   sizing sizing;
   nursery nursery;                /* with a young generation */
   os_atomic_word bytes_allocated; /* by mutators, by atomic addition when a buffer changes hands */
-  os_atomic_word barrier_slow;    /* stores that the barrier has noted; any thread, by addition */
-  os_atomic_word barrier_slots;   /* slots of large arrays that it has noted instead; the same */
-  os_atomic_word lazy_sweeps;     /* stretches of sweeping outside pauses; the same */
-  os_atomic_word bound_mutators;  /* written under the collector's lock; sizes buffers */
+  os_atomic_word
+      slow_stores; /* that mutators which are gone had noted; under the collector's lock, read by any thread */
+  os_atomic_word noted_slots;    /* of large arrays; the same */
+  os_atomic_word lazy_sweeps;    /* stretches of sweeping outside pauses; the same */
+  os_atomic_word bound_mutators; /* written under the collector's lock; sizes buffers */
   size_t
       hash_word_bytes; /* what an object grows by when its identity hash is appended; 0: none is. Fixed */
   size_t

@@ -196,8 +196,8 @@ void report_fill(tsr_heap *heap, tsr_stats *stats) {
                        .external_bytes = os_atomic_load(&heap->sizing.external_bytes),
                        .cycles = report->cycles,
                        .increments = report->increments,
-                       .barrier_slow = os_atomic_load(&heap->barrier_slow),
-                       .barrier_slots = os_atomic_load(&heap->barrier_slots),
+                       .barrier_slow = os_atomic_load(&heap->slow_stores),
+                       .barrier_slots = os_atomic_load(&heap->noted_slots),
                        .lazy_sweeps = os_atomic_load(&heap->lazy_sweeps),
                        .nursery_rests = os_atomic_load(&heap->nursery.rests)};
   os_mutex_unlock(&report->lock);

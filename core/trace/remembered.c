@@ -5,12 +5,13 @@
 
 #include <string.h>
 
+#include "core/alloc/mutator.h"
 #include "core/object/reference.h"
 #include "core/object/walk.h"
 #include "core/trace/team.h"
 
 struct remembered {
-  os_mutex lock; /* guards what follows while mutators run, or workers */
+  os_mutex lock; /* guards what follows while workers run, or mutators go */
   word_log log;
   word_log
       reading; /* in a minor collection, or in steps: what of the log that was there has not been scanned */
@@ -50,16 +51,29 @@ static block *remembered_block(const tsr_heap *heap, tsr_ref object) {
   return block_map_at(&heap->blocks, block_map_index(&heap->blocks, (uintptr_t)object));
 }
 
+/* Where a log finds no memory the object's block takes its place. */
+static void log_add(tsr_heap *heap, word_log *log, tsr_ref object) {
+  if (word_log_push(heap, log, (uintptr_t)object)) return;
+  heap_note_block(heap, block_map_index(&heap->blocks, (uintptr_t)object));
+}
+
+/* By any worker. */
 static void remembered_log(tsr_heap *heap, word_log *log, tsr_ref object) {
   os_mutex_lock(&heap->remembered->lock);
-  if (!word_log_push(heap, log, (uintptr_t)object)) {
-    heap_note_block(heap, block_map_index(&heap->blocks, (uintptr_t)object));
-  }
+  log_add(heap, log, object);
   os_mutex_unlock(&heap->remembered->lock);
 }
 
-void remembered_add(tsr_heap *heap, tsr_ref object) {
-  remembered_log(heap, &heap->remembered->log, object);
+void remembered_add(tsr_mutator *mutator, tsr_ref object) {
+  log_add(mutator->heap, &mutator->private_part->stored, object);
+}
+
+void remembered_take_over(struct tsr_mutator_private *own) {
+  struct remembered *all = own->heap->remembered;
+  if (word_log_is_empty(&own->stored)) return;
+  os_mutex_lock(&all->lock);
+  word_log_take(&all->log, &own->stored);
+  os_mutex_unlock(&all->lock);
 }
 
 /* ---- objects ------------------------------------------------------------------------------------------ */
@@ -80,7 +94,7 @@ static void object_make_gray(tsr_heap *heap, tsr_ref object) {
   if (seal_is_closed(heap, object)) {
     heap_note_block(heap, block_map_index(&heap->blocks, (uintptr_t)object));
   } else if ((object_change(object, GC_LOGGED, GC_ARMED) & GC_LOGGED) == 0) {
-    remembered_add(heap, object);
+    remembered_log(heap, &heap->remembered->log, object);
   }
 }
 

@@ -3,7 +3,8 @@
  *
  * Of an old object the GC byte says whether a store has to be told of: it is *armed*, or it is *gray*; and whether it
  * is in the log, once. Its first store takes the write barrier's slow path, which makes it gray and logs it (the quad-colour
- * barrier, after M. Pall's notes on LuaJIT's collector). A new object that is old from the beginning makes its block
+ * barrier, after M. Pall's notes on LuaJIT's collector). Each mutator has a log of its own, which the heap's takes over
+ * whenever the world stops. A new object that is old from the beginning makes its block
  * *remembered*. So does an object for which the log finds no memory; nothing depends on that. What is sealed is never
  * in the log, for its GC byte cannot be written: its block is remembered.
  *
@@ -25,8 +26,10 @@ tsr_status remembered_open(tsr_heap *heap, tsr_error *error);
 void remembered_close(tsr_heap *heap);
 void remembered_fork(tsr_heap *heap, os_fork_stage stage);
 
-/* Logs an old object, whose GC byte says so already. Any thread. */
-void remembered_add(tsr_heap *heap, tsr_ref object);
+/* Logs an old object, whose GC byte says so already: in the mutator's log. By its thread. */
+void remembered_add(tsr_mutator *mutator, tsr_ref object);
+/* The heap's log takes over what is in a mutator's. World stopped, or the mutator is about to go. */
+void remembered_take_over(struct tsr_mutator_private *own);
 
 /* Notes slots of a large array, as it stays armed. How many were not noted before comes out. False: it is none, or these are not
    slots of the array, and nothing is noted. Any thread. Whether a slot is noted. */

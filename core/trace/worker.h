@@ -4,10 +4,10 @@
 #ifndef CORE_TRACE_WORKER_H
 #define CORE_TRACE_WORKER_H
 
+#include "core/heap/word_log.h"
 #include "core/space/seal.h"
 #include "core/space/spaces.h"
 #include "core/trace/queue.h"
-#include "core/trace/word_log.h"
 
 #define WORKER_SCAN_SLOTS 256
 #define WORKER_OBJECTS    64u /* powers of two */

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "core/alloc/mutator.h"
 #include "core/heap/heap.h"
 #include "core/object/header.h"
 #include "core/space/spaces.h"
@@ -226,6 +227,68 @@ START_TEST(a001_08_no_object_waits_twice) {
   }
   ck_assert_uint_gt(most, TABLE / 4);
   ck_assert_uint_eq(f.heap->marking->step_workers, _i / 2 == 0 ? 1 : 4);
+  fixture_close();
+}
+END_TEST
+
+#define STORED_MOST (LOG_CHUNK_WORDS + 1)
+
+static size_t stored_by(const tsr_mutator *m) {
+  size_t count = 0;
+  for (const log_chunk *chunk = m->private_part->stored.first; chunk != NULL; chunk = chunk->next)
+    count += chunk->count;
+  return count;
+}
+
+static unit_pair *nth_pair(size_t i) {
+  return (unit_pair *)(uintptr_t)table()->slots[i].word;
+}
+
+/* The mutator's log has as many entries as there are places, or one less or more. A minor collection looks at what each
+   names, whether the mutator is still there or has gone; then it is empty. */
+START_TEST(a001_10_each_mutator_has_a_log) {
+  size_t count = LOG_CHUNK_WORDS - 1 + (unsigned)_i / 2;
+  bool goes = _i % 2 == 1;
+  int other_thread;
+  fixture_open("128K", "0");
+  f.root.word =
+      (uint64_t)(uintptr_t)new_old(sizeof(unit_array) + STORED_MOST * sizeof(tsr_slot), ARRAY, 0);
+  for (size_t i = 0; i < count; i++)
+    tsr_write(f.m, (tsr_ref)table(), &table()->slots[i],
+              (uint64_t)(uintptr_t)new_old(sizeof(unit_pair), PAIR, 0));
+  ck_assert_int_eq(tsr_collect(f.m, NULL), TSR_OK); /* which arms them */
+
+  tsr_mutator *other = tsr_bind_mutator(f.heap, &other_thread, NULL);
+  ck_assert_ptr_nonnull(other);
+  for (size_t i = 0; i < count; i++) {
+    unit_pair *young = new_pair();
+    young->first.word = (uint64_t)(uintptr_t)nth_pair(i);
+    tsr_write(other, (tsr_ref)nth_pair(i), &nth_pair(i)->first, (uint64_t)(uintptr_t)young);
+    tsr_write(other, (tsr_ref)nth_pair(i), &nth_pair(i)->second, (uint64_t)(uintptr_t)nth_pair(i));
+  }
+  ck_assert_uint_eq(stored_by(other), count);
+  ck_assert_uint_eq(stored_by(f.m), 0);
+  if (goes) {
+    ck_assert_int_eq(tsr_unbind_mutator(other, NULL), TSR_OK);
+  } else {
+    tsr_enter_native(other);
+  }
+  tsr_stats now = {.size = sizeof now};
+  do {
+    (void)new_pair();
+    ck_assert_int_eq(tsr_heap_stats(f.heap, &now, NULL), TSR_OK);
+  } while (now.minor_collections == 0);
+  ck_assert_uint_eq(now.barrier_slow, count);
+  if (!goes) ck_assert_uint_eq(stored_by(other), 0);
+  ck_assert_int_eq(tsr_heap_verify(f.m, NULL), TSR_OK);
+  for (size_t i = 0; i < count; i++) {
+    const unit_pair *child = (const unit_pair *)(uintptr_t)nth_pair(i)->first.word;
+    ck_assert_uint_eq(child->first.word, (uint64_t)(uintptr_t)nth_pair(i));
+  }
+  if (!goes) {
+    tsr_leave_native(other);
+    ck_assert_int_eq(tsr_unbind_mutator(other, NULL), TSR_OK);
+  }
   fixture_close();
 }
 END_TEST
@@ -455,6 +518,7 @@ int main(void) {
   tcase_add_loop_test(tests, a001_05_every_colour_meets_every_event, 0,
                       (int)(2 * EVENTS * COLOURS));
   tcase_add_loop_test(tests, a001_05_leaves_are_marked_or_not, 0, 4);
+  tcase_add_loop_test(tests, a001_10_each_mutator_has_a_log, 0, 6);
   tcase_add_loop_test(tests, a001_08_no_object_waits_twice, 0, 4);
   suite_add_tcase(suite, tests);
   return unit_run(suite);

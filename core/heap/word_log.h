@@ -2,8 +2,8 @@
  * Logs of words: as long as they need to be, in chunks of native memory that count against the heap's maximum. What comes
  * last comes out first. Not thread-safe.
  */
-#ifndef CORE_TRACE_WORD_LOG_H
-#define CORE_TRACE_WORD_LOG_H
+#ifndef CORE_HEAP_WORD_LOG_H
+#define CORE_HEAP_WORD_LOG_H
 
 #include "core/heap/heap.h"
 

@@ -1,7 +1,7 @@
 /*
  * Logs of words.
  */
-#include "core/trace/word_log.h"
+#include "core/heap/word_log.h"
 
 _Static_assert(sizeof(log_chunk) == LOG_CHUNK_BYTES, "chunks have no gaps");
 
