@@ -12,6 +12,8 @@
 #define NURSERY_LEAST_BYTES       ((size_t)512 << 10)
 #define NURSERY_HEAP_SHARE        8 /* of the heap's size, at most */
 #define NURSERY_LEAST_BLOCKS      4
+/* And where it is given: it is copied, and what it leaves grows old. The heap has so much room for it where its maximum allows. */
+#define NURSERY_GIVEN_SHARE       4
 /* Pause goals that a minor collection may take: of what is younger more survives, and is copied, so smaller nurseries make more
    work. */
 #define NURSERY_GOALS             3
@@ -45,9 +47,19 @@ static size_t nursery_chosen_bytes(const tsr_heap *heap) {
   return bytes < goal_bytes ? bytes : goal_bytes;
 }
 
-size_t nursery_blocks(const tsr_heap *heap) {
+static size_t nursery_given_bytes(const tsr_heap *heap) {
+  size_t bytes = os_atomic_load(&heap->limit_bytes) / NURSERY_GIVEN_SHARE;
   size_t asked_bytes = (size_t)heap->options.values.nursery;
-  size_t bytes = asked_bytes != 0 ? asked_bytes : nursery_chosen_bytes(heap);
+  return bytes < asked_bytes ? bytes : asked_bytes;
+}
+
+uint64_t nursery_room_bytes(const tsr_heap *heap) {
+  return heap->plan->generational ? NURSERY_GIVEN_SHARE * heap->options.values.nursery : 0;
+}
+
+size_t nursery_blocks(const tsr_heap *heap) {
+  bool is_given = heap->options.values.nursery != 0;
+  size_t bytes = is_given ? nursery_given_bytes(heap) : nursery_chosen_bytes(heap);
   size_t blocks = bytes >> BLOCK_SHIFT;
   return blocks < NURSERY_LEAST_BLOCKS ? NURSERY_LEAST_BLOCKS : blocks;
 }

@@ -188,6 +188,7 @@ tsr_status sizing_open(tsr_heap *heap, tsr_error *error) {
   if (status != TSR_OK) return status;
   const option_values *values = &heap->options.values;
   uint64_t size = heap->sizing.policy == SIZING_FIXED ? values->heap_max : values->heap_min;
+  size = sizing_smaller(sizing_larger(size, nursery_room_bytes(heap)), values->heap_max);
   size = sizing_smaller(size, sizing_soft_bytes(values->heap_soft, 0));
   /* A plan that never collects has nothing to gain from stopping short of its maximum. */
   if (!heap->plan->collects) size = values->heap_max;
@@ -409,7 +410,8 @@ void heap_resize(tsr_heap *heap, const sizing_pause *pause) {
   sizing_bounds bounds = {.min_bytes = values->heap_min,
                           .max_bytes = values->heap_max,
                           .soft_bytes = sizing_soft_bytes(heap_soft_now(heap), external_bytes)};
-  uint64_t size = sizing_size_bytes(live_bytes, sizing_policy_room(heap, live_bytes), &bounds);
+  uint64_t room = sizing_larger(sizing_policy_room(heap, live_bytes), nursery_room_bytes(heap));
+  uint64_t size = sizing_size_bytes(live_bytes, room, &bounds);
   if (live_bytes < needed_bytes) {
     uint64_t least = sizing_least_bytes(heap, needed_bytes);
     size = sizing_larger(size, sizing_smaller(least, bounds.max_bytes));

@@ -314,6 +314,34 @@ START_TEST(f24_the_nursery_follows_the_pause_goal) {
 }
 END_TEST
 
+/* A nursery that is larger than what is live, or than the heap may be: the heap makes room for it as far as it may, and what is
+   live is not looked at again whenever it is full. */
+START_TEST(f24_a_large_nursery_has_room) {
+  static const struct {
+    const char *nursery, *heap_max;
+    unsigned least, most;
+  } cases[] = {{"16M", "256M", 4, 8}, {"1G", "32M", 10, 30}};
+  vm_init_calm(&vm);
+  vm_pin(&vm, "heap_min", "8M");
+  vm_pin(&vm, "heap_max", cases[_i].heap_max);
+  vm_pin(&vm, "nursery", cases[_i].nursery);
+  vm_start(&vm);
+  open_roots();
+  ck_assert(vm_list(vm.m, &roots[0], 20000, 0));
+  vm_collect(&vm);
+  tsr_stats before = vm_stats(&vm);
+  vm_garbage(vm.m, 96 * MIB);
+  tsr_stats after = vm_stats(&vm);
+  ck_assert(vm_list_holds(vm.m, roots[0].word, 20000, 0));
+  if (vm_is_generational() && vm_stress == NULL) {
+    ck_assert_uint_eq(after.major_collections, before.major_collections);
+    ck_assert_uint_ge(after.minor_collections, before.minor_collections + cases[_i].least);
+    ck_assert_uint_le(after.minor_collections, before.minor_collections + cases[_i].most);
+  }
+  stop();
+}
+END_TEST
+
 /* Whatever is allocated is born old, and dies soon. Minor collections begin cycles, and end them, also where the heap may not
    grow: before it is full, where objects are small; and where one is too large for what is left. Returns how many cycles were
    ended by a collection that was there to do so. */
@@ -569,6 +597,7 @@ static void add(TCase *tests) {
   tcase_add_test(tests, f22_a_survivor_of_two_is_promoted);
   tcase_add_test(tests, f22_ageing_ends_where_all_survive);
   tcase_add_test(tests, f24_the_nursery_follows_the_pause_goal);
+  if (vm_collects) tcase_add_loop_test(tests, f24_a_large_nursery_has_room, 0, 2);
   if (vm_collects) tcase_add_loop_test(tests, a001_14_the_old_begin_cycles, 0, 2);
   if (vm_collects)
     tcase_add_loop_test(tests, a001_14_a_full_heap_grows_until_a_cycle_has_ended, 0, 2);
