@@ -223,7 +223,7 @@ static void vm_init_options(testvm *vm) {
 
 void vm_init_calm(testvm *vm) {
   vm_init_options(vm);
-  vm_pin(vm, "nursery", "1T"); /* no collection before the heap is full */
+  vm_pin(vm, "nursery", "1T"); /* few collections before the heap is full */
   vm->calm = true;
 }
 
