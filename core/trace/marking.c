@@ -15,8 +15,9 @@
 #define MARKING_END_SHARE     8
 /* What a mutator may be given between two steps. */
 #define MARKING_STEP_BYTES    ((uint64_t)512 << 10)
-/* Pause goals that a pause may take in which a step is late. */
-#define MARKING_LATE_GOALS    4
+/* Pause goals that a pause may take in which a step is late, and where half of what it had then is used up, too. */
+#define MARKING_LATE_GOALS    2
+#define MARKING_LAST_GOALS    4
 /* Of the pause goal, what a step takes at least; and what one is worth waking others for. */
 #define MARKING_LEAST_SHARE   16
 #define MARKING_WAKE_SHARE    4
@@ -25,8 +26,8 @@
 /* Before anything was measured; and what a cycle is expected to take at least of what the one before was. Of a heap that
    grows nearly everything is promoted while it is marked, which tells nothing about cycles to come. */
 #define MARKING_NS_PER_BYTE   1.0
-#define MARKING_FALL          0.75
-/* What is left of a cycle at least, as a share of what it has taken, or was to take. */
+#define MARKING_FALL          0.9
+/* What is left of a cycle at least, as a share of what it has taken, or was to take; and what it may take more. */
 #define MARKING_LEFT_SHARE    4
 /* Blocks that a mutator sweeps for each that it fills. */
 #define MARKING_SWEEP_SHARE   8u
@@ -137,12 +138,15 @@ static size_t marking_cycle_room(const tsr_heap *heap) {
 
 /* What it takes to mark all that is there. */
 static double marking_whole_ns(const tsr_heap *heap) {
-  return (double)heap->blocks.used_blocks * BLOCK_BYTES * heap->marking->ns_per_byte;
+  double bytes = (double)heap->blocks.used_blocks * BLOCK_BYTES - (double)heap_gap_bytes(heap);
+  return bytes > 0 ? bytes * heap->marking->ns_per_byte : 0;
 }
 
-/* Blocks that mutators are given while a cycle runs whose steps all take as long as they may. */
+/* Blocks that mutators are given while a cycle runs whose steps all take as long as they may, and which takes somewhat more than
+   is expected. */
 static size_t marking_blocks_meanwhile(const tsr_heap *heap) {
-  double steps = marking_whole_ns(heap) / (double)heap->options.values.pause_goal;
+  double whole_ns = marking_whole_ns(heap) * (1 + 1.0 / MARKING_LEFT_SHARE);
+  double steps = whole_ns / (double)heap->options.values.pause_goal;
   return (size_t)(steps * (double)MARKING_STEP_BYTES) >> BLOCK_SHIFT;
 }
 
@@ -212,10 +216,11 @@ static double marking_share_ns(const tsr_heap *heap, size_t room, size_t usable_
    least, and what the pause, of which so much is over, has not used of the goals that it may then take. */
 static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, uint32_t workers) {
   uint64_t goal_ns = heap->options.values.pause_goal;
-  uint64_t late_ns = MARKING_LATE_GOALS * goal_ns, least_ns = goal_ns / MARKING_LEAST_SHARE;
   size_t room = marking_room(heap);
   size_t end_room = marking_cycle_room(heap) / MARKING_END_SHARE;
   bool is_late = room <= end_room;
+  uint64_t late_goals = room <= end_room / 2 ? MARKING_LAST_GOALS : MARKING_LATE_GOALS;
+  uint64_t late_ns = late_goals * goal_ns, least_ns = goal_ns / MARKING_LEAST_SHARE;
   size_t usable_room = is_late ? room : room - end_room;
   uint64_t share_ns = (uint64_t)marking_share_ns(heap, room, usable_room) / workers;
   if (is_late) {
