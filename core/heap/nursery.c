@@ -12,7 +12,7 @@
 #define NURSERY_LEAST_BYTES       ((size_t)512 << 10)
 #define NURSERY_HEAP_SHARE        8 /* of the heap's size, at most */
 #define NURSERY_LEAST_BLOCKS      4
-/* And where it is given: it is copied, and what it leaves grows old. The heap has so much room for it where its maximum allows. */
+/* Where it is given, of the heap's room at most, for it is copied, and what it leaves grows old. */
 #define NURSERY_GIVEN_SHARE       4
 /* Pause goals that a minor collection may take: of what is younger more survives, and is copied, so smaller nurseries make more
    work. */
@@ -48,8 +48,11 @@ static size_t nursery_chosen_bytes(const tsr_heap *heap) {
 }
 
 static size_t nursery_given_bytes(const tsr_heap *heap) {
-  size_t bytes = os_atomic_load(&heap->limit_bytes) / NURSERY_GIVEN_SHARE;
+  size_t live = os_atomic_load(&heap->sizing.live_bytes),
+         limit = os_atomic_load(&heap->limit_bytes);
+  size_t bytes = (limit > live ? limit - live : 0) / NURSERY_GIVEN_SHARE;
   size_t asked_bytes = (size_t)heap->options.values.nursery;
+  if (bytes < NURSERY_LEAST_BYTES) bytes = NURSERY_LEAST_BYTES;
   return bytes < asked_bytes ? bytes : asked_bytes;
 }
 

@@ -39,7 +39,7 @@ uint64_t nursery_bytes_for(double bytes_per_s, double seconds);
 /* How many blocks may be filled between two collections. Any thread. */
 size_t nursery_blocks(const tsr_heap *heap);
 
-/* The least room of a heap for a nursery whose size is given, beside what is live. */
+/* The least room of a heap for a nursery whose size is given, as far as the heap's maximum allows. */
 uint64_t nursery_room_bytes(const tsr_heap *heap);
 
 /* How many blocks of young large objects there may be beside that, before a collection is due. Any thread. */

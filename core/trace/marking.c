@@ -9,32 +9,35 @@
 #include "core/trace/weak.h"
 
 /* Entries of the log that are queued at once. */
-#define MARKING_BATCH         128u
+#define MARKING_BATCH          128u
 /* A cycle begins when so much of the room that the last one left is used up, and shall end before so much is. */
-#define MARKING_BEGIN_SHARE   2
-#define MARKING_END_SHARE     8
+#define MARKING_BEGIN_SHARE    2
+#define MARKING_END_SHARE      8
 /* What a mutator may be given between two steps. */
-#define MARKING_STEP_BYTES    ((uint64_t)512 << 10)
+#define MARKING_STEP_BYTES     ((uint64_t)512 << 10)
 /* Pause goals that a pause may take in which a step is late, and where half of what it had then is used up, too. */
-#define MARKING_LATE_GOALS    2
-#define MARKING_LAST_GOALS    4
+#define MARKING_LATE_GOALS     2
+#define MARKING_LAST_GOALS     4
 /* Of the pause goal, what a step takes at least; and what one is worth waking others for. */
-#define MARKING_LEAST_SHARE   16
-#define MARKING_WAKE_SHARE    4
+#define MARKING_LEAST_SHARE    16
+#define MARKING_WAKE_SHARE     4
+/* A step that is shared has to be so many times as fast, for each object takes longer then; else so many are not shared. */
+#define MARKING_LEAST_SPEED_UP 1.25
+#define MARKING_STEPS_ALONE    15
 /* Of what mutators are given, what grows old at least. */
-#define MARKING_LEAST_GROWTH  (1.0 / 16)
+#define MARKING_LEAST_GROWTH   (1.0 / 16)
 /* Before anything was measured; and what a cycle is expected to take at least of what the one before was. Of a heap that
    grows nearly everything is promoted while it is marked, which tells nothing about cycles to come. */
-#define MARKING_NS_PER_BYTE   1.0
-#define MARKING_FALL          0.9
+#define MARKING_NS_PER_BYTE    1.0
+#define MARKING_FALL           0.9
 /* What is left of a cycle at least, as a share of what it has taken, or was to take; and what it may take more. */
-#define MARKING_LEFT_SHARE    4
+#define MARKING_LEFT_SHARE     4
 /* Blocks that a mutator sweeps for each that it fills. */
-#define MARKING_SWEEP_SHARE   8u
+#define MARKING_SWEEP_SHARE    8u
 /* The largest object counts as so many blocks. */
-#define MARKING_SWEEP_BLOCKS  32u
+#define MARKING_SWEEP_BLOCKS   32u
 /* With stress: by how much the steps of a cycle, of one turn of the kernel at first, grow. */
-#define MARKING_STRESS_GROWTH 2
+#define MARKING_STRESS_GROWTH  2
 
 /* ---- opening ------------------------------------------------------------------------------------------ */
 
@@ -43,6 +46,7 @@ tsr_status marking_open(tsr_heap *heap, tsr_error *error) {
   struct marking *m = segment_request(&heap->account, MEMORY_INSTANCE, sizeof *m);
   if (m == NULL) return heap_no_memory(heap, error);
   m->ns_per_byte = MARKING_NS_PER_BYTE;
+  m->speed_up = 1;
   heap->marking = m;
   return TSR_OK;
 }
@@ -212,9 +216,9 @@ static double marking_share_ns(const tsr_heap *heap, size_t room, size_t usable_
   return used < usable ? left_ns * used / usable : left_ns;
 }
 
-/* What a step may take that so many workers do: its share, but for a time no more than the goal; where it is late, its share at
+/* What a step may take that goes on so many times as fast as one worker's: its share, but for a time no more than the goal; where it is late, its share at
    least, and what the pause, of which so much is over, has not used of the goals that it may then take. */
-static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, uint32_t workers) {
+static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up) {
   uint64_t goal_ns = heap->options.values.pause_goal;
   size_t room = marking_room(heap);
   size_t end_room = marking_cycle_room(heap) / MARKING_END_SHARE;
@@ -222,7 +226,7 @@ static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, uin
   uint64_t late_goals = room <= end_room / 2 ? MARKING_LAST_GOALS : MARKING_LATE_GOALS;
   uint64_t late_ns = late_goals * goal_ns, least_ns = goal_ns / MARKING_LEAST_SHARE;
   size_t usable_room = is_late ? room : room - end_room;
-  uint64_t share_ns = (uint64_t)marking_share_ns(heap, room, usable_room) / workers;
+  uint64_t share_ns = (uint64_t)(marking_share_ns(heap, room, usable_room) / speed_up);
   if (is_late) {
     if (elapsed_ns + least_ns < late_ns) least_ns = late_ns - elapsed_ns;
   } else if (share_ns > goal_ns) {
@@ -303,16 +307,19 @@ typedef struct step_bounds {
   uint32_t workers;     /* all of the team, or the collecting thread alone */
 } step_bounds;
 
-static step_bounds marking_bounds(const tsr_heap *heap, uint64_t elapsed_ns) {
+static step_bounds marking_bounds(tsr_heap *heap, uint64_t elapsed_ns) {
+  struct marking *m = heap->marking;
   uint32_t workers = heap->team->active;
   if (marking_is_stressed(heap)) {
-    return (step_bounds){WORKER_NEVER, heap->marking->stress_turns, workers};
+    return (step_bounds){WORKER_NEVER, m->stress_turns, workers};
   }
-  uint64_t budget_ns = marking_budget_ns(heap, elapsed_ns, workers);
-  if (workers > 1 && budget_ns < heap->options.values.pause_goal / MARKING_WAKE_SHARE) {
+  uint64_t budget_ns = marking_budget_ns(heap, elapsed_ns, 1);
+  if (budget_ns < heap->options.values.pause_goal / MARKING_WAKE_SHARE) workers = 1;
+  if (workers > 1 && m->steps_alone > 0) {
+    m->steps_alone--;
     workers = 1;
-    budget_ns = marking_budget_ns(heap, elapsed_ns, 1);
   }
+  if (workers > 1) budget_ns = marking_budget_ns(heap, elapsed_ns, m->speed_up);
   return (step_bounds){os_clock_ns() + budget_ns, WORKER_NEVER, workers};
 }
 
@@ -336,10 +343,24 @@ static void marking_end_part(struct worker *worker) {
   worker->deadline_ns = worker->turns_left = WORKER_NEVER;
 }
 
+/* What a part of a cycle has taken. That several workers share a step is worth what they get done: where the graph is narrow,
+   or the processors are others', no more than one would. */
+static void marking_count(tsr_heap *heap, uint64_t begin_ns, uint64_t begin_cpu_ns,
+                          uint32_t workers) {
+  struct marking *m = heap->marking;
+  uint64_t ns = os_clock_ns() - begin_ns, cpu_ns = team_cpu_ns(heap->team) - begin_cpu_ns;
+  m->spent_ns += ns;
+  m->spent_cpu_ns += cpu_ns;
+  if (workers == 1 || ns == 0) return;
+  double speed_up = (double)cpu_ns / (double)ns;
+  m->speed_up = sizing_smooth(m->speed_up, speed_up > 1 ? speed_up : 1);
+  if (m->speed_up < MARKING_LEAST_SPEED_UP) m->steps_alone = MARKING_STEPS_ALONE;
+}
+
 bool marking_step(tsr_heap *heap, uint64_t elapsed_ns) {
   struct marking *m = heap->marking;
   struct team *team = heap->team;
-  uint64_t begin_cpu_ns = team_cpu_ns(team);
+  uint64_t begin_ns = os_clock_ns(), begin_cpu_ns = team_cpu_ns(team);
   heap->traces = TRACES_OLD;
   heap->phase = "marking";
   step_bounds bounds = marking_bounds(heap, elapsed_ns);
@@ -358,7 +379,7 @@ bool marking_step(tsr_heap *heap, uint64_t elapsed_ns) {
   os_atomic8_store(&m->has_work, marking_is_left(heap));
   seal_close_again(heap);
   heap->phase = NULL;
-  m->spent_cpu_ns += team_cpu_ns(team) - begin_cpu_ns;
+  marking_count(heap, begin_ns, begin_cpu_ns, bounds.workers);
   os_atomic64_store_release(&m->step_allocated, os_atomic_load(&heap->bytes_allocated));
   if (m->failed != 0) marking_abandon(heap);
   return heap_is_marking(heap) && !marking_is_left(heap);
@@ -372,7 +393,7 @@ void marking_begin(tsr_heap *heap) {
   m->begin_room = marking_room(heap);
   m->begin_allocated = os_atomic_load(&heap->bytes_allocated);
   os_atomic64_store_release(&m->step_allocated, m->begin_allocated);
-  m->spent_cpu_ns = 0;
+  m->spent_ns = m->spent_cpu_ns = 0;
   m->stress_turns = 1;
 }
 
@@ -382,7 +403,7 @@ bool marking_nears_end(const tsr_heap *heap) {
 
 uint64_t marking_spent_ns(const tsr_heap *heap) {
   bool is_on = heap_is_marking(heap) || heap_is_sweeping(heap);
-  return is_on && heap->marking != NULL ? heap->marking->spent_cpu_ns : 0;
+  return is_on && heap->marking != NULL ? heap->marking->spent_ns : 0;
 }
 
 bool marking_may_finish(const tsr_heap *heap) {
@@ -400,7 +421,7 @@ static void marking_find_weak(struct worker *worker, tsr_ref object) {
 void marking_finish(tsr_heap *heap, tsr_collection *record) {
   struct marking *m = heap->marking;
   struct worker *worker = &heap->team->first;
-  uint64_t begin_cpu_ns = team_cpu_ns(heap->team);
+  uint64_t begin_ns = os_clock_ns(), begin_cpu_ns = team_cpu_ns(heap->team);
   uintptr_t object;
   heap->traces = TRACES_OLD;
   heap->phase = "remark";
@@ -416,7 +437,7 @@ void marking_finish(tsr_heap *heap, tsr_collection *record) {
   heap->phase = NULL;
   os_atomic8_store(&m->is_swept, 0);
   m->stress_turns = 1;
-  m->spent_cpu_ns += team_cpu_ns(heap->team) - begin_cpu_ns;
+  marking_count(heap, begin_ns, begin_cpu_ns, 1);
 }
 
 /* ---- sweeping --------------------------------------------------------------------------------------------- */

@@ -37,7 +37,10 @@ struct marking {
   uint64_t begin_allocated; /* bytes that mutators were given until then, */
   uint64_t step_allocated;  /* until the last step, */
   uint64_t last_allocated;  /* and until the last collection. These two are read by any thread */
-  uint64_t spent_cpu_ns;    /* on this cycle, in steps */
+  uint64_t spent_cpu_ns;    /* on this cycle, in steps, */
+  uint64_t spent_ns;        /* and by the clock */
+  double speed_up;          /* of steps that are shared: CPU time for time by the clock, smoothed */
+  uint32_t steps_alone;     /* that are one worker's before sharing is tried again */
   uint32_t step_workers;    /* that took part in the last step */
   uint64_t stress_turns;    /* with stress: of the kernel in the next step; or blocks to be swept */
   double ns_per_byte;       /* of what is live, in the last cycle that ended */
@@ -76,7 +79,7 @@ void marking_begin(tsr_heap *heap);
 bool marking_step(tsr_heap *heap, uint64_t elapsed_ns);
 /* Whether one is under way, and nothing was left to be scanned by its last step. */
 bool marking_nears_end(const tsr_heap *heap);
-/* CPU time that the cycle under way has taken in steps and remark; 0: there is none. */
+/* Time that the cycle under way has taken in steps and remark; 0: there is none. */
 uint64_t marking_spent_ns(const tsr_heap *heap);
 /* Whether the cycle can end in this pause, with nothing left. */
 bool marking_may_finish(const tsr_heap *heap);

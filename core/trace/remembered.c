@@ -72,6 +72,12 @@ void remembered_take_over(struct tsr_mutator_private *own) {
   struct remembered *all = own->heap->remembered;
   if (word_log_is_empty(&own->stored)) return;
   os_mutex_lock(&all->lock);
+  /* Entry by entry where the newest piece is not full, so that many stops make no long list of short pieces. */
+  uintptr_t object;
+  for (size_t left = own->stored.first->count % LOG_CHUNK_WORDS; left > 0; left--) {
+    if (word_log_pop(own->heap, &own->stored, &object))
+      log_add(own->heap, &all->log, (tsr_ref)object);
+  }
   word_log_take(&all->log, &own->stored);
   os_mutex_unlock(&all->lock);
 }
@@ -86,7 +92,8 @@ static unsigned object_change(tsr_ref object, enum gc_byte set, enum gc_byte cle
 
 /* What is armed is not written to: its pages may be sealed, or shared with another process. */
 static void object_arm(tsr_ref object) {
-  if (!header_is_armed(header_load(object))) object_change(object, GC_ARMED, GC_LOGGED);
+  unsigned state = header_gc_byte(header_load(object)) & (GC_ARMED | GC_LOGGED);
+  if (state != GC_ARMED) object_change(object, GC_ARMED, GC_LOGGED);
 }
 
 /* It is in the log then, once. What is sealed stays armed; it lies alone on its pages, and its block is remembered. */
@@ -118,7 +125,7 @@ static bool object_is_young_referrer(const tsr_heap *heap, tsr_ref object) {
 }
 
 static bool object_is_logged(tsr_ref object) {
-  return (header_gc_byte(header_load(object)) & GC_LOGGED) != 0;
+  return (header_gc_byte(header_load_shared(object)) & GC_LOGGED) != 0;
 }
 
 static bool object_is_gray(tsr_heap *heap, tsr_ref object) {
@@ -276,8 +283,9 @@ static void remembered_each(tsr_heap *heap, bool gray_only, object_visit *visit,
   heap->blocks_noted = 0;
   for (uint32_t i = 0; i < block_map_extent(map); i++) {
     block *b = block_map_at(map, i);
-    if (b->remembered == 0) continue;
-    if (!block_is_old(block_map_space(map, i))) {
+    enum block_space space = block_map_space(map, i);
+    if (space == BLOCK_FREE || b->remembered == 0) continue;
+    if (!block_is_old(space)) { /* yet */
       heap->blocks_noted = 1;
       continue;
     }

@@ -97,9 +97,11 @@ static bool stores_is_old(const stores *s, tsr_ref object) {
 
 void stores_watch(stores *s, tsr_ref object) {
   if (s->noted == NULL || seal_is_closed(s->heap, object)) return;
-  bool is_gray = stores_is_old(s, object) && !header_is_armed(header_load(object));
-  /* Without a young generation the barrier may be on for any object. */
-  if (is_gray && heap_form(s->heap)->generational) return;
+  uint64_t header = header_load(object);
+  bool is_gray = stores_is_old(s, object) && !header_is_armed(header);
+  bool is_logged = (header_gc_byte(header) & GC_LOGGED) != 0;
+  /* Without a young generation the barrier may be on for any object; but what is in the log is gray. */
+  if (is_gray && (is_logged || heap_form(s->heap)->generational)) return;
   stores_scan scan = {.s = s};
   scan_slots(s->heap, object, stores_note_slot, &scan);
   if (!scan.has_slots) return;
