@@ -131,8 +131,8 @@ static void collection_visit_roots(tsr_heap *heap, tsr_visitor *visitor) {
   }
 }
 
-/* Every pair that Tessera knows is empty before any mutator runs again, and what mutators have noted is the heap's. A trace needs no start bits in the movable
-   arena; whoever looks at objects that nobody reached does. */
+/* Every pair that Tessera knows is empty before any mutator runs again, and what mutators have noted is the heap's. A trace
+   needs no start bits in the movable arena; whoever looks at objects that nobody reached does. */
 static void collection_take_in(tsr_heap *heap) {
   for (struct tsr_mutator_private *m = heap->collector->mutators; m != NULL; m = m->next) {
     no_alloc_check(m->mutator, "a stop"); /* by a VM's own means; Tessera's have met it */

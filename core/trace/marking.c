@@ -216,8 +216,8 @@ static double marking_share_ns(const tsr_heap *heap, size_t room, size_t usable_
   return used < usable ? left_ns * used / usable : left_ns;
 }
 
-/* What a step may take that goes on so many times as fast as one worker's: its share, but for a time no more than the goal; where it is late, its share at
-   least, and what the pause, of which so much is over, has not used of the goals that it may then take. */
+/* What a step may take that goes on so many times as fast as one worker's: its share, but for a time no more than the goal; where
+   it is late, its share at least, and what the pause, of which so much is over, has not used of the goals that it may then take. */
 static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up) {
   uint64_t goal_ns = heap->options.values.pause_goal;
   size_t room = marking_room(heap);

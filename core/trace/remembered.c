@@ -284,7 +284,7 @@ static void remembered_each(tsr_heap *heap, bool gray_only, object_visit *visit,
   for (uint32_t i = 0; i < block_map_extent(map); i++) {
     block *b = block_map_at(map, i);
     enum block_space space = block_map_space(map, i);
-    if (space == BLOCK_FREE || b->remembered == 0) continue;
+    if (space <= BLOCK_FREE || b->remembered == 0) continue;
     if (!block_is_old(space)) { /* yet */
       heap->blocks_noted = 1;
       continue;
