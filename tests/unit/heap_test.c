@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/heap/heap.h"
+#include "core/os/machine.h"
 #include "core/os/watch.h"
 #include "tests/unit/unit.h"
 
@@ -165,6 +166,69 @@ START_TEST(membership_holds_for_any_address) {
 }
 END_TEST
 
+/* ---- what the tables cost ---------------------------------------------------------------------------------- */
+
+static size_t share_of(tsr_heap *heap, const char *name) {
+  tsr_memory_share shares[32];
+  size_t count = tsr_heap_memory(heap, shares, sizeof shares / sizeof shares[0]);
+  for (size_t i = 0; i < count; i++) {
+    if (strcmp(shares[i].name, name) == 0) return shares[i].bytes;
+  }
+  ck_abort_msg("no share is called %s", name);
+  abort();
+}
+
+/* So many bytes of objects in arenas, none of which dies. */
+static void fill_arenas(tsr_heap *heap, size_t bytes) {
+  tsr_error error = {0};
+  tsr_mutator *m = tsr_bind_mutator(heap, heap, &error);
+  ck_assert_msg(m != NULL, "%s", error.message);
+  for (size_t i = 0; i < bytes / sizeof(unit_pair); i++) {
+    unit_pair *pair = tsr_alloc(m, sizeof *pair, 8, 0, TSR_IMMORTAL);
+    if (pair == NULL) ck_abort_msg("no memory");
+    pair->header = TSR_HEADER(PAIR);
+  }
+  ck_assert_int_eq(tsr_unbind_mutator(m, NULL), TSR_OK);
+}
+
+/* Any address inside tells its block, and that block's place in each table, by a subtraction and a shift. */
+static void look_up_addresses(const tsr_heap *heap) {
+  const block_map *map = &heap->blocks;
+  for (unsigned i = 0; i < 10000; i++) {
+    uint32_t index = random_below(block_map_extent(map));
+    uintptr_t address = map->base + (uintptr_t)index * BLOCK_BYTES + random_below(BLOCK_BYTES);
+    uint32_t granule = (uint32_t)(address % BLOCK_BYTES) / TSR_GRANULE;
+    ck_assert_uint_eq(block_map_index(map, address), index);
+    ck_assert_uint_eq(block_map_start(map, index), address / BLOCK_BYTES * BLOCK_BYTES);
+    ck_assert_ptr_eq(block_map_at(map, index), block_map_at(map, 0) + index);
+    size_t bit = object_bit_index(&heap->bits, address);
+    ck_assert_ptr_eq(&heap->bits.starts[bit / 64],
+                     object_bits_of(heap->bits.starts, index) + granule / 64);
+    ck_assert_uint_eq(bit % 64, granule % 64);
+  }
+}
+
+/* What each table may have of a heap that is full of arenas, and all of them together. */
+START_TEST(a001_01_tables_keep_to_their_shares) {
+  static const size_t filled[] = {(size_t)24 << 20, (size_t)96 << 20};
+  static const char *const sizes[] = {"64M", "256M"};
+  random_state = 1 + (uint64_t)_i;
+  tsr_heap *heap = unit_heap("semispace", sizes[_i]);
+  fill_arenas(heap, filled[_i]);
+  size_t blocks = share_of(heap, "heap blocks"), page = os_page_bytes();
+  size_t extent = block_map_extent(&heap->blocks), limit = os_atomic_load(&heap->limit_bytes);
+  ck_assert_uint_ge(blocks, filled[_i]);
+  look_up_addresses(heap);
+  ck_assert_uint_le(share_of(heap, "block tables"), extent * 33 + 2 * page);
+  ck_assert_uint_le(share_of(heap, "start and mark bits"), blocks / 32 + 4 * page);
+  ck_assert_uint_le(share_of(heap, "mark queue"), limit / 96 + 5 * page);
+  ck_assert_uint_le(share_of(heap, "block tables") + share_of(heap, "start and mark bits") +
+                        share_of(heap, "mark queue"),
+                    blocks / 20);
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("heap");
   TCase *tests = tcase_create("block map");
@@ -175,6 +239,7 @@ int main(void) {
   tcase_add_test(tests, free_blocks_go_back_at_any_age_when_all_shall);
   tcase_add_test(tests, short_runs_stay_committed);
   tcase_add_test(tests, membership_holds_for_any_address);
+  tcase_add_loop_test(tests, a001_01_tables_keep_to_their_shares, 0, 2);
   suite_add_tcase(suite, tests);
   return unit_run(suite);
 }
