@@ -612,7 +612,7 @@ OS_ALWAYS_INLINE void kernel_fetch_logged(const kernel k, const kernel_run *run,
   if (k.duty != KERNEL_REMEMBERS) OS_FETCH(&run->marks[(object - run->base) / TSR_GRANULE / 64]);
 }
 
-/* Scans some of the log. What the objects lead to is looked at before the next ones are fetched.
+/* Scans some of the log, which is a turn of a step. What the objects lead to is looked at before the next ones are fetched.
    False: there is nothing. */
 OS_ALWAYS_INLINE bool kernel_take_logged(const kernel k, struct worker *worker) {
   log_chunk *chunk = remembered_take_logged(worker->heap);
@@ -625,6 +625,7 @@ OS_ALWAYS_INLINE bool kernel_take_logged(const kernel k, struct worker *worker) 
   }
   kernel_save(&run);
   word_log_release_chunk(worker->heap, chunk);
+  if (k.pace == KERNEL_IN_STEPS) (void)worker_has_to_stop(worker);
   return true;
 }
 
@@ -654,6 +655,11 @@ OS_ALWAYS_INLINE bool kernel_has_to_stop(const kernel k, const kernel_run *run, 
          worker_has_to_stop(run->worker);
 }
 
+/* Whether a step has not been stopped. */
+OS_ALWAYS_INLINE bool kernel_goes_on(const kernel k, const struct worker *worker) {
+  return k.pace == KERNEL_TO_THE_END || !worker->is_late;
+}
+
 /* Edges that wait are visited when nothing else is left: in a graph that lies in depth-first order the one
    that was put off last, as it comes next; else all of them. False: none waits. */
 OS_ALWAYS_INLINE bool kernel_visit_waiting(const kernel k, kernel_run *run) {
@@ -665,7 +671,8 @@ OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
   uintptr_t *ring = run->worker->objects;
   size_t next = 0, waiting = 0; /* as next_edge and edges_waiting */
   uint32_t turns = 0, looks = 0;
-  while (!kernel_has_to_stop(k, run, &looks)) {
+  bool goes_on = kernel_goes_on(k, run->worker);
+  while (goes_on && !kernel_has_to_stop(k, run, &looks)) {
     uintptr_t object;
     if (TSR_UNLIKELY(run->top == run->worker->queue.bottom)) {
       if (waiting == 0) {
@@ -726,11 +733,6 @@ OS_ALWAYS_INLINE void kernel_drain(const kernel k, struct worker *worker) {
     kernel_drain_objects(k, &run);
   }
   kernel_save(&run);
-}
-
-/* Whether a step has not been stopped. */
-OS_ALWAYS_INLINE bool kernel_goes_on(const kernel k, const struct worker *worker) {
-  return k.pace == KERNEL_TO_THE_END || !worker->is_late;
 }
 
 /* One worker's part in tracing everything reachable from what is queued. Every active worker calls it where
