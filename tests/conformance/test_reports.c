@@ -36,6 +36,13 @@ START_TEST(collections_are_counted) {
 }
 END_TEST
 
+/* Whether a text names the cause of a collection that allocating has led to: that there was no room, or that a cycle of marking
+   was to begin or to end. */
+static bool tells_cause(const char *text) {
+  if (vm_is_incremental() && strstr(text, "marking") != NULL) return true;
+  return !vm_is_still() && strstr(text, "allocation") != NULL;
+}
+
 START_TEST(collections_describe_themselves) {
   if (!vm_collects) return;
   vm_open(&vm, "8M");
@@ -58,7 +65,7 @@ START_TEST(collections_describe_themselves) {
     ck_assert_ptr_nonnull(vm_new(vm.m, BYTES, 0, 1000));
   }
   ck_assert_uint_eq(last->number, 3);
-  ck_assert_str_eq(last->cause, vm_is_still() ? "marking" : "allocation");
+  ck_assert(tells_cause(last->cause));
   if (!vm_is_still()) ck_assert_uint_gt(last->before_bytes, last->after_bytes);
   tsr_scope_close(vm.m, &scope);
   vm_stop(&vm);
@@ -100,8 +107,8 @@ START_TEST(the_log_has_a_line_for_each_collection) {
     snprintf(number, sizeof number, "%u", lines);
     ck_assert_msg(strstr(line, number) != NULL, "no number %u: %s", lines, line);
     ck_assert_msg(strstr(line, vm_plan) != NULL, "no plan: %s", line);
-    const char *cause = vm_is_still() ? "marking" : "allocation";
-    ck_assert_msg(strstr(line, lines == 1 ? "request" : cause) != NULL, "cause: %s", line);
+    ck_assert_msg(lines == 1 ? strstr(line, "request") != NULL : tells_cause(line), "cause: %s",
+                  line);
     ck_assert_msg(strstr(line, "ms") != NULL, "no pause in ms: %s", line);
     ck_assert_msg(strstr(line, "worker") != NULL, "no workers: %s", line);
   }
