@@ -612,7 +612,7 @@ OS_ALWAYS_INLINE void kernel_fetch_logged(const kernel k, const kernel_run *run,
   if (k.duty != KERNEL_REMEMBERS) OS_FETCH(&run->marks[(object - run->base) / TSR_GRANULE / 64]);
 }
 
-/* Scans some of the log, which is a turn of a step. What the objects lead to is looked at before the next ones are fetched.
+/* Scans some of the log, and asks for the time. What the objects lead to is looked at before the next ones are fetched.
    False: there is nothing. */
 OS_ALWAYS_INLINE bool kernel_take_logged(const kernel k, struct worker *worker) {
   log_chunk *chunk = remembered_take_logged(worker->heap);
@@ -625,7 +625,7 @@ OS_ALWAYS_INLINE bool kernel_take_logged(const kernel k, struct worker *worker) 
   }
   kernel_save(&run);
   word_log_release_chunk(worker->heap, chunk);
-  if (k.pace == KERNEL_IN_STEPS) (void)worker_has_to_stop(worker);
+  if (k.pace == KERNEL_IN_STEPS) (void)worker_is_out_of_time(worker);
   return true;
 }
 

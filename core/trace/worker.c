@@ -23,11 +23,15 @@ void worker_reset(struct worker *worker) {
     worker->edges[i] = WORKER_NO_EDGE;
 }
 
+bool worker_is_out_of_time(struct worker *worker) {
+  if (worker->deadline_ns != WORKER_NEVER && os_clock_ns() >= worker->deadline_ns)
+    worker->is_late = true;
+  return worker->is_late;
+}
+
 bool worker_has_to_stop(struct worker *worker) {
-  bool late = worker->deadline_ns != WORKER_NEVER && os_clock_ns() >= worker->deadline_ns;
-  if (worker->turns_left != WORKER_NEVER && --worker->turns_left == 0) late = true;
-  worker->is_late = late;
-  return late;
+  if (worker->turns_left != WORKER_NEVER && --worker->turns_left == 0) worker->is_late = true;
+  return worker_is_out_of_time(worker);
 }
 
 void worker_overflow(struct worker *worker, tsr_ref object) {

@@ -51,7 +51,10 @@ void worker_reset(struct worker *worker);
 /* An entry found no room: its block will be walked again. */
 void worker_overflow(struct worker *worker, tsr_ref object);
 
-/* Whether a step has to stop. */
+/* Whether a step has to stop, for it has no time left. */
+bool worker_is_out_of_time(struct worker *worker);
+
+/* Whether a step has to stop after one more turn of the kernel. */
 bool worker_has_to_stop(struct worker *worker);
 
 /* Queues an object that was reached for the first time. */
