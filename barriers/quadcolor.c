@@ -37,4 +37,5 @@ static void barrier_quadcolor_slow(tsr_mutator *mutator, tsr_ref object, const t
   count_more(&mutator->private_part->slow_stores, 1);
 }
 
-const struct barrier barrier_quadcolor = {.arms_objects = true, .slow = barrier_quadcolor_slow};
+const struct barrier barrier_quadcolor = {
+    .arms_objects = true, .large_born_armed = true, .slow = barrier_quadcolor_slow};

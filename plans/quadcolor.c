@@ -82,8 +82,8 @@ static void quadcolor_prepare(tsr_heap *heap) {
   if (heap->minor) {
     remembered_reach(&heap->team->first);
   } else {
-    remembered_forget(heap);
     large_space_promote_all(&heap->spaces->large);
+    remembered_forget(heap);
     spaces_evacuate(heap, heap->team->active);
   }
 }
@@ -161,8 +161,11 @@ static void quadcolor_visit_slots(struct worker *worker, tsr_slot *first, size_t
 
 static void quadcolor_take_noted(struct worker *worker, tsr_slot *const *slots, size_t count,
                                  bool shared) {
-  (void)shared;
-  kernel_take_scattered(quadcolor_young_alone, worker, slots, count);
+  if (shared) {
+    kernel_take_scattered(quadcolor_young_shared, worker, slots, count);
+  } else {
+    kernel_take_scattered(quadcolor_young_alone, worker, slots, count);
+  }
 }
 
 static void quadcolor_reach(struct worker *worker, tsr_ref object) {

@@ -67,7 +67,9 @@ enum block_flag {
   BLOCK_SHRUNK = 16,  /* immortal arena: the end of an object here is free from the next sweep on */
   BLOCK_UNRETIRED = 32, /* arena: has buffers that nobody retires: the next collection walks them */
   BLOCK_PLACED = 64,    /* arena: compaction leaves its objects where they are, in this pause */
-  BLOCK_SLOTTED = 128   /* large: there are bits for the slots of its array */
+  BLOCK_BORN_ARMED =
+      64, /* large: while the object is young and armed, each slot that leads somewhere is noted */
+  BLOCK_SLOTTED = 128 /* large: there are bits for the slots of its array */
 };
 
 typedef struct block {

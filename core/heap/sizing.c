@@ -285,7 +285,11 @@ static bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t sta
   size_t needed = heap_needed_bytes(heap, default_blocks, staying_blocks);
   /* Some more than is asked for now, so that the next request does not come back at once. */
   size_t limit = needed + (size_t)sizing_least_room_bytes(needed);
-  sizing_raise(&heap->limit_bytes, limit < most ? limit : most);
+  if (limit > most) limit = most;
+  sizing_raise(&heap->limit_bytes, limit);
+  /* The room is the same as before: the rest counts as live, as far as anyone knows. */
+  sizing *s = &heap->sizing;
+  sizing_raise(&s->live_bytes, sizing_without(limit, os_atomic_load(&s->room_bytes)));
   return true;
 }
 
@@ -294,12 +298,16 @@ static uint64_t heap_soft_now(const tsr_heap *heap) {
   return os_atomic_load(&heap->sizing.soft_yields) != 0 ? 0 : heap->options.values.heap_soft;
 }
 
-bool heap_stretch(tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
+uint64_t heap_stretched_bytes(const tsr_heap *heap) {
   const sizing *s = &heap->sizing;
   uint64_t external_bytes = os_atomic_load(&s->external_bytes);
   uint64_t most = os_atomic_load(&s->live_bytes) + 2 * (uint64_t)os_atomic_load(&s->room_bytes);
   most = sizing_smaller(most, sizing_soft_bytes(heap_soft_now(heap), external_bytes));
-  most = sizing_smaller(most, heap->account.limit_bytes);
+  return sizing_smaller(most, heap->account.limit_bytes);
+}
+
+bool heap_stretch(tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
+  uint64_t most = heap_stretched_bytes(heap);
   if (!heap_fits(heap, (size_t)most, default_blocks, staying_blocks)) return false;
   size_t needed = heap_needed_bytes(heap, default_blocks, staying_blocks);
   uint64_t limit = needed + sizing_least_room_bytes(needed);

@@ -176,6 +176,8 @@ bool heap_admits(tsr_heap *heap, size_t default_blocks, size_t staying_blocks,
 /* Lets the heap pass the size that was chosen for it until it is collected in steps, so that so many blocks fit: by as
    much again as it was given room, at most. False: that would not do. World stopped. */
 bool heap_stretch(tsr_heap *heap, size_t default_blocks, size_t staying_blocks);
+/* The size that it may get so. */
+uint64_t heap_stretched_bytes(const tsr_heap *heap);
 /* How many blocks a heap of this size can have beside everything else. */
 size_t heap_blocks_within(const tsr_heap *heap, size_t limit_bytes);
 /* Whether that many fit into a heap of the size that it has now. */

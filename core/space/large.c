@@ -99,7 +99,19 @@ void large_space_add_slot_bits(large_space *space, tsr_ref object) {
   for (uint32_t i = first; covered && i < first + head->run_blocks; i++)
     covered = object_bits_cover(&heap->bits, i, MEMORY_WITHIN_LIMIT);
   os_mutex_unlock(&heap->admission);
-  if (covered) head->flags |= BLOCK_SLOTTED;
+  if (!covered) return;
+  head->flags |= BLOCK_SLOTTED;
+  if (block_map_space(&heap->blocks, first) != BLOCK_LARGE_YOUNG) return;
+  if (head->run_blocks < LARGE_ARMED_BYTES / BLOCK_BYTES) return;
+  head->flags |= BLOCK_BORN_ARMED;
+  header_set_gc_bits(object, GC_ARMED);
+}
+
+bool large_space_was_born_armed(const large_space *space, tsr_ref object) {
+  const block_map *map = &space->heap->blocks;
+  if (block_map_space_of(map, (uintptr_t)object) != BLOCK_LARGE_YOUNG) return false;
+  uint32_t first = block_map_index(map, (uintptr_t)object);
+  return (block_map_at(map, first)->flags & BLOCK_BORN_ARMED) != 0;
 }
 
 tsr_ref large_space_object(const large_space *space, uint32_t first) {

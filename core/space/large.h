@@ -11,6 +11,9 @@
 
 #include "core/heap/heap.h"
 
+/* Young arrays of so many bytes are born armed: to read one of this size takes about half a millisecond. */
+#define LARGE_ARMED_BYTES ((size_t)4 << 20)
+
 typedef struct large_space {
   tsr_heap *heap;
   uint32_t first; /* list of first blocks, newest first; under the heap's admission lock, or by
@@ -37,8 +40,12 @@ typedef struct large_kind {
 uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, size_t offset,
                                large_kind kind, memory_allowance allowance);
 
-/* Has bits for the slots of a new object's array, if there is memory for them; BLOCK_SLOTTED says so. */
+/* Has bits for the slots of a new object's array, if there is memory for them; BLOCK_SLOTTED says so. A young one that takes
+   long to read is armed, for its slots are empty still. */
 void large_space_add_slot_bits(large_space *space, tsr_ref object);
+
+/* Whether a young object was born armed. While it still is, each slot that refers to something is noted. */
+bool large_space_was_born_armed(const large_space *space, tsr_ref object);
 
 /* Whether so many more blocks of young objects are to wait for a minor collection. Any thread. */
 bool large_space_is_due(const large_space *space, size_t blocks);

@@ -735,11 +735,18 @@ OS_ALWAYS_INLINE void kernel_drain(const kernel k, struct worker *worker) {
   kernel_save(&run);
 }
 
+/* And, in a minor collection, what it has promoted of which the noted slots alone are visited. */
+OS_ALWAYS_INLINE void kernel_drain_all(const kernel k, struct worker *worker) {
+  do {
+    kernel_drain(k, worker);
+  } while (k.duty == KERNEL_REMEMBERS && remembered_take_promoted(worker, k.shared));
+}
+
 /* One worker's part in tracing everything reachable from what is queued. Every active worker calls it where
    the trace is shared. */
 OS_ALWAYS_INLINE void kernel_trace(const kernel k, struct worker *worker) {
   do {
-    kernel_drain(k, worker);
+    kernel_drain_all(k, worker);
   } while (kernel_goes_on(k, worker) &&
            ((k.duty >= KERNEL_TAKES_LOGGED && kernel_take_logged(k, worker)) ||
             (k.pace == KERNEL_IN_STEPS && marking_refill(worker)) ||
@@ -767,7 +774,7 @@ OS_ALWAYS_INLINE bool kernel_is_reached(const struct worker *worker, tsr_ref obj
 /* Scans an object that was reached, and what it leads to. */
 OS_NEVER_INLINE void kernel_rescan_object(const kernel k, struct worker *worker, tsr_ref object) {
   k.scan_other(worker, object, 0);
-  kernel_drain(k, worker);
+  kernel_drain_all(k, worker);
 }
 
 OS_NEVER_INLINE void kernel_rescan_copied(const kernel k, struct worker *worker, uint32_t index,

@@ -113,16 +113,20 @@ static bool marking_is_stressed(const tsr_heap *heap) {
   return heap->options.values.stress != 0;
 }
 
-/* What the heap can still take of the size that was chosen for it, gaps between old objects included. Beyond that size it has
-   grown only until the cycle ends. */
+/* What a heap of some size can still take, gaps between old objects included. */
+static size_t marking_room_within(const tsr_heap *heap, size_t bytes) {
+  size_t most = heap_blocks_within(heap, bytes);
+  size_t taken = heap_form(heap)->footprint_blocks(heap, 0, 0);
+  size_t gaps = (size_t)heap_gap_bytes(heap) >> BLOCK_SHIFT;
+  return most + gaps > taken ? most + gaps - taken : 0;
+}
+
+/* The size is the one that was chosen. Beyond that it has grown only until the cycle ends. */
 static size_t marking_room(const tsr_heap *heap) {
   const sizing *s = &heap->sizing;
   size_t chosen = os_atomic_load(&s->live_bytes) + os_atomic_load(&s->room_bytes);
   size_t limit = os_atomic_load(&heap->limit_bytes);
-  size_t most = heap_blocks_within(heap, limit < chosen ? limit : chosen);
-  size_t taken = heap_form(heap)->footprint_blocks(heap, 0, 0);
-  size_t gaps = (size_t)heap_gap_bytes(heap) >> BLOCK_SHIFT;
-  return most + gaps > taken ? most + gaps - taken : 0;
+  return marking_room_within(heap, limit < chosen ? limit : chosen);
 }
 
 void marking_note_end(tsr_heap *heap, const tsr_collection *record) {
@@ -205,19 +209,31 @@ static double marking_growth(const tsr_heap *heap, size_t room) {
   return growth > MARKING_LEAST_GROWTH ? growth : MARKING_LEAST_GROWTH;
 }
 
+static double marking_left_ns(const tsr_heap *heap) {
+  double whole_ns = marking_whole_ns(heap), spent_ns = (double)heap->marking->spent_cpu_ns;
+  double least_ns = (spent_ns > whole_ns ? spent_ns : whole_ns) / MARKING_LEFT_SHARE;
+  return whole_ns - spent_ns > least_ns ? whole_ns - spent_ns : least_ns;
+}
+
+/* Whether the heap may grow for as long as it takes to do what is left in steps of so much time each. */
+static bool marking_can_wait(const tsr_heap *heap, uint64_t step_ns) {
+  double steps = 1 + marking_left_ns(heap) / (double)step_ns;
+  size_t room = marking_room_within(heap, (size_t)heap_stretched_bytes(heap));
+  return steps * (double)MARKING_STEP_BYTES <= (double)room * BLOCK_BYTES;
+}
+
 /* The share of what is left to do that mutators have used up of so much room that was left to use. */
 static double marking_share_ns(const tsr_heap *heap, size_t room, size_t usable_room) {
   const struct marking *m = heap->marking;
-  double whole_ns = marking_whole_ns(heap), spent_ns = (double)m->spent_cpu_ns;
-  double least_ns = (spent_ns > whole_ns ? spent_ns : whole_ns) / MARKING_LEFT_SHARE;
-  double left_ns = whole_ns - spent_ns > least_ns ? whole_ns - spent_ns : least_ns;
+  double left_ns = marking_left_ns(heap);
   double given = (double)(os_atomic_load(&heap->bytes_allocated) - m->step_allocated);
   double used = given * marking_growth(heap, room), usable = (double)usable_room * BLOCK_BYTES;
   return used < usable ? left_ns * used / usable : left_ns;
 }
 
 /* What a step may take that goes on so many times as fast as one worker's: its share, but for a time no more than the goal; where
-   it is late, its share at least, and what the pause, of which so much is over, has not used of the goals that it may then take. */
+   it is late, what the pause, of which so much is over, has not used of the goals that it may then take, and where the heap
+   cannot grow for long enough its share at least. */
 static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up) {
   uint64_t goal_ns = heap->options.values.pause_goal;
   size_t room = marking_room(heap);
@@ -229,6 +245,7 @@ static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, dou
   uint64_t share_ns = (uint64_t)(marking_share_ns(heap, room, usable_room) / speed_up);
   if (is_late) {
     if (elapsed_ns + least_ns < late_ns) least_ns = late_ns - elapsed_ns;
+    if (marking_can_wait(heap, late_ns)) share_ns = 0;
   } else if (share_ns > goal_ns) {
     share_ns = goal_ns;
   }

@@ -150,8 +150,11 @@ static tsr_ref remembered_large_object(const tsr_heap *heap, uint32_t index) {
 /* Whether slots of an object are an array's that has bits for them. */
 static bool slots_are_of_large_array(const tsr_heap *heap, tsr_ref object, const tsr_slot *first,
                                      size_t count) {
-  if (block_map_space_of(&heap->blocks, (uintptr_t)object) != BLOCK_LARGE) return false;
-  if ((remembered_block(heap, object)->flags & BLOCK_SLOTTED) == 0) return false;
+  if (block_map_space_of(&heap->blocks, (uintptr_t)object) != BLOCK_LARGE) {
+    if (!large_space_was_born_armed(&heap->spaces->large, object)) return false;
+  } else if ((remembered_block(heap, object)->flags & BLOCK_SLOTTED) == 0) {
+    return false;
+  }
   const layout *l = layout_of_header(heap->layouts, object, header_load_shared(object));
   if (l == NULL) return false;
   /* Between two references nothing else can lie. */
@@ -160,6 +163,14 @@ static bool slots_are_of_large_array(const tsr_heap *heap, tsr_ref object, const
     if (!layout_has_element_slot(l, object, &first[i])) return false;
   }
   return true;
+}
+
+/* Clears a word; what it was comes out. Another worker may note a slot of it. */
+static uint64_t slots_take(uint64_t *word) {
+  uint64_t bits = os_atomic64_load_acquire(word);
+  while (bits != 0 && !os_atomic64_compare_exchange_full(word, bits, 0))
+    bits = os_atomic64_load_acquire(word);
+  return bits;
 }
 
 /* Sets bits of one word. Returns how many were not set. */
@@ -222,8 +233,7 @@ static size_t block_take_slots(struct worker *worker, uint32_t index, size_t cou
   if (!header_is_armed(header)) return block_drop_slots(worker, index, count, shared);
   worker_open(heap, object);
   for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
-    uint64_t bits = words[i];
-    for (words[i] = 0; bits != 0; bits &= bits - 1) {
+    for (uint64_t bits = slots_take(&words[i]); bits != 0; bits &= bits - 1) {
       tsr_slot *slot = &start[i * 64 + (uint32_t)__builtin_ctzll(bits)];
       if (!layout_has_element_slot(l, object, slot)) continue;
       worker->scan_slots[count++] = slot;
@@ -233,13 +243,16 @@ static size_t block_take_slots(struct worker *worker, uint32_t index, size_t cou
   return count;
 }
 
-/* Takes each block of which slots are noted; `shared`: each that no other worker takes. */
-static size_t remembered_each_stored(struct worker *worker, block_take *take, bool shared) {
+/* Takes each block of which slots are noted, of old arrays in front of one in the list; `shared`: each that no other worker
+   takes. */
+static size_t remembered_each_stored(struct worker *worker, uint32_t end, block_take *take,
+                                     bool shared) {
   const tsr_heap *heap = worker->heap;
   const block_map *map = &heap->blocks;
   size_t count = 0;
-  for (uint32_t head = heap->spaces->large.first; head != BLOCK_NONE;
+  for (uint32_t head = heap->spaces->large.first; head != end;
        head = block_map_at(map, head)->next) {
+    if (block_map_space(map, head) != BLOCK_LARGE) continue;
     uint32_t blocks = block_map_at(map, head)->run_blocks;
     for (uint32_t i = head; i < head + blocks; i++) {
       uint8_t *stored = &block_map_at(map, i)->stored;
@@ -251,7 +264,16 @@ static size_t remembered_each_stored(struct worker *worker, block_take *take, bo
 }
 
 void remembered_take_slots(struct worker *worker, bool shared) {
-  slots_visit(worker, remembered_each_stored(worker, block_take_slots, shared), shared);
+  size_t count = remembered_each_stored(worker, BLOCK_NONE, block_take_slots, shared);
+  slots_visit(worker, count, shared);
+}
+
+bool remembered_take_promoted(struct worker *worker, bool shared) {
+  if (!worker->takes_arrays) return false;
+  worker->takes_arrays = false;
+  uint32_t first_old = worker->heap->spaces->large.first_old;
+  slots_visit(worker, remembered_each_stored(worker, first_old, block_take_slots, shared), shared);
+  return true;
 }
 
 /* ---- blocks ------------------------------------------------------------------------------------------- */
@@ -389,7 +411,7 @@ static void rebuild_object(void *context, tsr_ref object) {
 }
 
 void remembered_forget(tsr_heap *heap) {
-  remembered_each_stored(&heap->team->first, block_drop_slots, false);
+  remembered_each_stored(&heap->team->first, BLOCK_NONE, block_drop_slots, false);
   word_log_take(&heap->remembered->log, &heap->remembered->reading);
   word_log_drop(heap, &heap->remembered->log);
 }

@@ -49,6 +49,8 @@ void remembered_reach(struct worker *worker);
 void remembered_begin_reading(tsr_heap *heap);
 bool remembered_is_read(const tsr_heap *heap);
 void remembered_take_slots(struct worker *worker, bool shared);
+/* Visits those that are noted of arrays which this collection has promoted, if the worker has one. False: it has none. */
+bool remembered_take_promoted(struct worker *worker, bool shared);
 log_chunk *remembered_take_logged(tsr_heap *heap);
 void remembered_note_slot(tsr_heap *heap, const tsr_slot *slot);
 void remembered_doubt(tsr_heap *heap, tsr_ref object);

@@ -8,7 +8,7 @@
 #include "core/trace/team.h"
 
 void worker_reset(struct worker *worker) {
-  worker->overflowed = false;
+  worker->overflowed = worker->takes_arrays = false;
   worker->live_bytes = 0;
   worker->cpu_ns = 0;
   worker->found_weak = worker->found_ephemerons = WEAK_END;
@@ -71,8 +71,15 @@ bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_spac
 }
 
 bool worker_promote_large(struct worker *worker, tsr_ref object, bool shared) {
-  return large_space_promote(&worker->heap->spaces->large, object, shared) &&
-         worker_has_to_scan(object);
+  large_space *space = &worker->heap->spaces->large;
+  bool was_born_armed = large_space_was_born_armed(space, object);
+  if (!large_space_promote(space, object, shared)) return false;
+  uint64_t header = header_load_shared(object);
+  if (was_born_armed && header_is_armed(header) && !header_is_displaced(header)) {
+    worker->takes_arrays = true;
+    return false;
+  }
+  return worker_has_to_scan(object);
 }
 
 void worker_queue_staying(struct worker *worker, tsr_ref object) {

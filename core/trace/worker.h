@@ -20,8 +20,9 @@ struct worker {
   uintptr_t edges[WORKER_EDGES];     /* to be visited; WORKER_NO_EDGE: none */
   uintptr_t objects[WORKER_OBJECTS]; /* to be scanned; 0: none */
   tsr_heap *heap;
-  uint32_t index;  /* 0: the thread that collects */
-  bool overflowed; /* some block is flagged for another walk */
+  uint32_t index;    /* 0: the thread that collects */
+  bool overflowed;   /* some block is flagged for another walk */
+  bool takes_arrays; /* it has promoted an array of which the noted slots alone are to be visited */
   mark_queue queue;
   copy_buffer targets;       /* where it copies to */
   copy_buffer promotions;    /* and where those go that leave a young generation */
@@ -64,7 +65,7 @@ OS_ALWAYS_INLINE void worker_enqueue(struct worker *worker, tsr_ref object) {
 
 /* Whether something waits to be scanned, also after an overflow; between traces. */
 static inline bool worker_has_work(const struct worker *worker) {
-  return worker->queue.top != worker->queue.bottom || worker->overflowed;
+  return worker->queue.top != worker->queue.bottom || worker->overflowed || worker->takes_arrays;
 }
 
 /* Reaches an object of the large space, or one that may be sealed: opens what is sealed, for its slots will
@@ -72,7 +73,8 @@ static inline bool worker_has_work(const struct worker *worker) {
 bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_space space,
                           bool shared);
 
-/* Reaches a young object of the large space, which becomes old. Whether it is to be queued. */
+/* Reaches a young object of the large space, which becomes old. Whether it is to be queued: of one that is armed the slots
+   that are noted are visited when the queue is empty. */
 bool worker_promote_large(struct worker *worker, tsr_ref object, bool shared);
 
 /*

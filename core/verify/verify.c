@@ -177,6 +177,7 @@ static bool is_armed_rightly(const tsr_heap *heap, tsr_ref object) {
   enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
   return heap_watches(heap, object) ||
          (heap->plan->barrier->arms_objects && block_space_stays(space)) ||
+         large_space_was_born_armed(&heap->spaces->large, object) ||
          seal_is_closed((tsr_heap *)(uintptr_t)heap, object);
 }
 

@@ -470,6 +470,24 @@ END_TEST
 
 /* ---- the nursery ------------------------------------------------------------------------------ */
 
+/* What it admits beyond its size, for it is needed at once, leaves the room, and by how much it stretches, as they were. */
+START_TEST(a_heap_that_must_grow_has_room) {
+  static const char *const pinned[][2] = {
+      {"heap_max", "64M"}, {"heap_min", "4M"}, {"nursery", "0"}};
+  tsr_heap *heap = heap_with("quadcolor", pinned, 3);
+  uintptr_t room = os_atomic_load(&heap->sizing.room_bytes);
+  size_t blocks = 40 * MIB / BLOCK_BYTES;
+  ck_assert(!heap_admits(heap, 0, blocks, MEMORY_WITHIN_SIZE));
+  ck_assert(heap_admits(heap, 0, blocks, MEMORY_WITHIN_LIMIT));
+  uintptr_t limit = os_atomic_load(&heap->limit_bytes);
+  ck_assert_uint_gt(limit, 40 * MIB);
+  ck_assert_uint_eq(os_atomic_load(&heap->sizing.room_bytes), room);
+  ck_assert_uint_eq(os_atomic_load(&heap->sizing.live_bytes), limit - room);
+  ck_assert_uint_eq(heap_stretched_bytes(heap), limit + room);
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
 START_TEST(F24_the_nursery_is_what_the_goal_allows) {
   ck_assert_uint_eq(nursery_bytes_for(1e9, 0.002), 2000000);
   ck_assert_uint_eq(nursery_bytes_for(1e9, 0.0001), 512 * KIB);
@@ -621,6 +639,7 @@ int main(void) {
   tcase_add_test(tests, a_heap_with_room_is_not_overloaded);
   tcase_add_test(tests, a_balanced_heap_counts_as_its_plan_does);
   tcase_add_loop_test(tests, a_heap_stretches_by_its_room, 0, 2);
+  tcase_add_test(tests, a_heap_that_must_grow_has_room);
   tcase_add_test(tests, F24_the_nursery_is_what_the_goal_allows);
   tcase_add_test(tests, F24_roots_make_no_smaller_nursery);
   tcase_add_test(tests, F24_many_roots_make_large_objects_wait);

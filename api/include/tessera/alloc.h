@@ -70,8 +70,9 @@ TSR_API void *tsr_alloc_slow(tsr_mutator *mutator, tsr_bump_pointer *pair, size_
                              size_t align, size_t offset, tsr_semantics semantics);
 
 /**
- * After an object's header is written: what the plan must know of a new object, and, as this is
- * the checked entry, that the object lies in this heap, that its layout is known and that
+ * After an object's header is written, and before a reference is stored into an object of more than
+ * TSR_MAX_INLINE_BYTES: what the plan must know of a new object, and what it arms; and, as this is the checked entry,
+ * that the object lies in this heap, that its layout is known and that
  * the layout agrees with `size`. Errors change nothing and go to report_error too.
  * Thread: the mutator's own, before its next safepoint. Collects: never.
  */

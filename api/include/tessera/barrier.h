@@ -5,7 +5,8 @@
  * The barrier runs *before* the store, with no safepoint in between. Its fast path is one test of
  * the object's own GC byte, the same in every plan: a plan without a barrier arms sealed objects alone, and with
  * TESSERA_VERIFY=1 those whose stores are watched.
- * Stores into a new object need no barrier until its next safepoint, up to TSR_MAX_INLINE_BYTES.
+ * Stores into a new object need no barrier until its next safepoint, up to TSR_MAX_INLINE_BYTES. Into a larger one references
+ * are stored after tsr_post_alloc(), through the barrier.
  *
  * Shape: armed byte in the object, slow path logs it (quad-colour barrier, after M. Pall's design
  * for LuaJIT 3.0).

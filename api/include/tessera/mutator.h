@@ -122,8 +122,8 @@ typedef struct tsr_facts {
   uint32_t moves_objects; /**< 1: references must be reloaded after a safepoint */
   /** 1: the plan arms objects, or the verifier does, to find missing barriers; 0: sealed ones alone are. */
   uint32_t uses_barrier;
-  uint32_t
-      large_born_armed; /**< 1: stores into a new large object use the barrier from the start */
+  /** 1: tsr_post_alloc() arms new large arrays, so stores into large objects use the barrier from the start. */
+  uint32_t large_born_armed;
   uint32_t
       barrier_preserves; /**< 1: barrier_entry keeps general and xmm registers; 0: plain C call */
   tsr_allocator_info allocators[TSR_PLACEMENTS];
