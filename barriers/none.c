@@ -9,9 +9,10 @@
 #include "core/os/error.h"
 
 static void barrier_none_slow(tsr_mutator *mutator, tsr_ref object, const tsr_slot *first,
-                              size_t count) {
+                              size_t count, const uint64_t *word) {
   (void)first;
   (void)count;
+  (void)word;
   tsr_error error;
   if (barrier_refuses(mutator, object)) return;
   if (heap_watches(mutator->heap, object)) {

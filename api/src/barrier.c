@@ -6,15 +6,14 @@
 #include "core/heap/heap.h"
 
 void tsr_write_barrier_slow(tsr_mutator *mutator, tsr_ref object, tsr_slot *slot, uint64_t word) {
-  (void)word;
-  mutator->heap->plan->barrier->slow(mutator, object, slot, 1);
+  mutator->heap->plan->barrier->slow(mutator, object, slot, 1, &word);
 }
 
-/* Before `count` slots are stored into, from `first` on. */
-static void slots_barrier(tsr_mutator *mutator, tsr_ref object, const tsr_slot *first,
-                          size_t count) {
+/* Before `count` slots are stored into, from `first` on: the same word into each, or NULL. */
+static void slots_barrier(tsr_mutator *mutator, tsr_ref object, const tsr_slot *first, size_t count,
+                          const uint64_t *word) {
   if (count == 0 || !tsr_is_armed(object)) return;
-  mutator->heap->plan->barrier->slow(mutator, object, first, count);
+  mutator->heap->plan->barrier->slow(mutator, object, first, count, word);
 }
 
 static void slot_store(tsr_slot *slot, uint64_t word) {
@@ -27,7 +26,7 @@ static void slot_store(tsr_slot *slot, uint64_t word) {
 
 void tsr_copy_slots(tsr_mutator *mutator, tsr_ref object, tsr_slot *to, const tsr_slot *from,
                     size_t count) {
-  slots_barrier(mutator, object, to, count);
+  slots_barrier(mutator, object, to, count, NULL);
   if ((uintptr_t)to <= (uintptr_t)from) {
     for (size_t i = 0; i < count; i++)
       slot_store(&to[i], tsr_load(mutator, &from[i]));
@@ -39,7 +38,7 @@ void tsr_copy_slots(tsr_mutator *mutator, tsr_ref object, tsr_slot *to, const ts
 
 void tsr_fill_slots(tsr_mutator *mutator, tsr_ref object, tsr_slot *to, size_t count,
                     uint64_t word) {
-  slots_barrier(mutator, object, to, count);
+  slots_barrier(mutator, object, to, count, &word);
   for (size_t i = 0; i < count; i++)
     slot_store(&to[i], word);
 }

@@ -72,6 +72,8 @@ struct tsr_mutator_private {
   tsr_fibre *fibre;    /* that the scopes in use belong to; NULL: to the thread */
   local_scopes parked; /* with a fibre: the thread's */
   word_log stored;     /* objects that it has made gray, and the heap's log has not taken over */
+  word_log ahead;      /* what it has stored behind a forward barrier; the same */
+  size_t ahead_count;  /* how much */
   os_atomic_word slow_stores; /* that it had noted, */
   os_atomic_word noted_slots; /* and slots of large arrays: by its thread; read by any */
   uint64_t stress_bytes;      /* allocated since the last collection that stress asked for */

@@ -145,6 +145,12 @@ static inline bool heap_watches(const tsr_heap *heap, tsr_ref object) {
          object_bit_get(heap->watched, object_bit_index(&heap->bits, (uintptr_t)object));
 }
 
+/* Until the next pause it does not want to learn that any more. By a mutator's thread. */
+static inline void heap_unwatch(tsr_heap *heap, tsr_ref object) {
+  if (heap->watched == NULL) return;
+  object_bit_change_shared(heap->watched, object_bit_index(&heap->bits, (uintptr_t)object), false);
+}
+
 /* Hands the message of a call that has no tsr_error to the VM. */
 void heap_report(tsr_heap *heap, tsr_mutator *mutator, const tsr_error *error);
 

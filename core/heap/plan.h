@@ -19,8 +19,10 @@ struct worker;
 struct barrier {
   bool arms_objects;     /* false: only sealed objects are armed */
   bool large_born_armed; /* stores into a new large object use the barrier from the start */
-  /* Before a mutator stores into `count` slots of an armed object, from `first` on. */
-  void (*slow)(tsr_mutator *mutator, tsr_ref object, const tsr_slot *first, size_t count);
+  /* Before a mutator stores into `count` slots of an armed object, from `first` on. `word`: what it stores into each; NULL:
+     different words. */
+  void (*slow)(tsr_mutator *mutator, tsr_ref object, const tsr_slot *first, size_t count,
+               const uint64_t *word);
 };
 
 struct plan {

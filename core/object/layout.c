@@ -258,6 +258,14 @@ static const char *layout_kind_fault(const tsr_layout *given) {
   return "unknown kind";
 }
 
+static const char *layout_barrier_fault(const tsr_layout *given) {
+  if (given->barrier == TSR_BARRIER_BACKWARD) return NULL;
+  if (given->barrier != TSR_BARRIER_FORWARD) return "unknown barrier";
+  return layout_is_weak(given->kind)
+             ? "barrier: TSR_BARRIER_FORWARD is not for TSR_LAYOUT_WEAK and TSR_LAYOUT_EPHEMERON"
+             : NULL;
+}
+
 static tsr_status layout_check(const tsr_layout *given, size_t object_align, tsr_error *error) {
   if (given == NULL || given->size != sizeof *given) {
     return error_set(error, TSR_MISMATCH,
@@ -275,6 +283,7 @@ static tsr_status layout_check(const tsr_layout *given, size_t object_align, tsr
       (given->align_offset % object_align != 0 || given->align_offset > TSR_MAX_ALIGN)) {
     fault = "align_offset must be a multiple of the VM's object alignment, at most 4096";
   }
+  if (fault == NULL) fault = layout_barrier_fault(given);
   if (fault == NULL) return TSR_OK;
   return error_set(error, TSR_INVALID_ARGUMENT, "layout %.48s: %s", name, fault);
 }
@@ -319,6 +328,7 @@ static layout layout_compile(const tsr_layout *given, size_t object_align) {
                   .align = given->align > object_align ? given->align : (uint32_t)object_align,
                   .align_offset = given->align_offset,
                   .weak_offset = given->weak_offset,
+                  .goes_forward = given->barrier == TSR_BARRIER_FORWARD,
                   .weak_refs = given->weak_refs,
                   .fixed_refs = given->fixed_refs,
                   .element_refs = given->element_refs,

@@ -18,7 +18,7 @@ typedef struct layout {
   uint8_t kind; /* tsr_layout_kind */
   uint8_t length_width;
   uint8_t length_shift;
-  uint8_t reserved;
+  bool goes_forward; /* TSR_BARRIER_FORWARD */
   uint32_t fixed_bytes;
   uint32_t length_offset;
   int32_t length_bias;

@@ -88,8 +88,18 @@ void marking_reach(struct worker *worker, tsr_ref object, enum block_space space
   }
 }
 
+/* Marks what was stored behind a forward barrier, if a cycle is under way. */
+static void marking_take_ahead(tsr_heap *heap) {
+  tsr_ref stored;
+  while (remembered_pop_ahead(heap, &stored)) {
+    enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)stored);
+    if (heap_is_marking(heap)) marking_reach(&heap->team->first, stored, space, false);
+  }
+}
+
 void marking_prepare(tsr_heap *heap) {
   struct marking *m = heap->marking;
+  marking_take_ahead(heap);
   m->is_rooted = heap_is_marking(heap);
   os_atomic64_store_release(&m->last_allocated, os_atomic_load(&heap->bytes_allocated));
   word_log_drop(heap, &m->weak_young);
@@ -190,6 +200,22 @@ bool marking_may_grow(tsr_heap *heap, size_t default_blocks) {
   if (!heap_is_sweeping(heap)) return marking_nears_end(heap);
   spaces_sweep_all(heap);
   return heap_stretch(heap, default_blocks, heap->claim_blocks);
+}
+
+static bool marking_is_in_bits(const tsr_heap *heap, tsr_ref object) {
+  return block_space_has_bits_only(block_map_space_of(&heap->blocks, (uintptr_t)object));
+}
+
+static bool marking_bit(const tsr_heap *heap, tsr_ref object) {
+  return object_bit_get_shared(heap->bits.marks, object_bit_index(&heap->bits, (uintptr_t)object));
+}
+
+bool marking_has(const tsr_heap *heap, tsr_ref object) {
+  return marking_is_in_bits(heap, object) && marking_bit(heap, object);
+}
+
+bool marking_will_scan(const tsr_heap *heap, tsr_ref object) {
+  return marking_is_in_bits(heap, object) && !marking_bit(heap, object);
 }
 
 bool marking_step_is_due(const tsr_heap *heap) {
@@ -380,6 +406,7 @@ bool marking_step(tsr_heap *heap, uint64_t elapsed_ns) {
   uint64_t begin_ns = os_clock_ns(), begin_cpu_ns = team_cpu_ns(team);
   heap->traces = TRACES_OLD;
   heap->phase = "marking";
+  marking_take_ahead(heap);
   step_bounds bounds = marking_bounds(heap, elapsed_ns);
   if (marking_reads_log(heap)) remembered_begin_reading(heap);
   if (bounds.workers > 1) {

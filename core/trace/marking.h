@@ -102,6 +102,11 @@ bool marking_may_grow(tsr_heap *heap, size_t default_blocks);
    mutators are given may be old from the beginning, and ask for no collection of the young. Any mutator. */
 bool marking_collection_is_due(tsr_heap *heap);
 
+/* While a cycle is under way, of an old object: whether it is marked; whether it is not, and so will be scanned, if ever. As
+   far as that is easily seen; else the answer is no. Any mutator. */
+bool marking_has(const tsr_heap *heap, tsr_ref object);
+bool marking_will_scan(const tsr_heap *heap, tsr_ref object);
+
 /* Whether a step is due without a collection, or the end of a sweep. Any mutator. */
 bool marking_step_is_due(const tsr_heap *heap);
 

@@ -10,11 +10,15 @@
 #include "core/object/walk.h"
 #include "core/trace/team.h"
 
+/* Of what a mutator stores behind a forward barrier between two pauses, so many are logged. */
+#define REMEMBERED_AHEAD_MOST 4096u
+
 struct remembered {
   os_mutex lock; /* guards what follows while workers run, or mutators go */
   word_log log;
   word_log
       reading; /* in a minor collection, or in steps: what of the log that was there has not been scanned */
+  word_log ahead;    /* objects that were stored behind a forward barrier, and are to be marked */
   word_log doubtful; /* in a minor collection: objects that refer to young ones, or do not */
 };
 
@@ -37,6 +41,7 @@ void remembered_close(tsr_heap *heap) {
   if (all == NULL) return;
   word_log_drop(heap, &all->log);
   word_log_drop(heap, &all->reading);
+  word_log_drop(heap, &all->ahead);
   word_log_drop(heap, &all->doubtful);
   os_mutex_destroy(&all->lock);
   segment_release(&heap->account, MEMORY_INSTANCE, all, sizeof *all);
@@ -68,13 +73,31 @@ void remembered_add(tsr_mutator *mutator, tsr_ref object) {
   log_add(mutator->heap, &mutator->private_part->stored, object);
 }
 
+bool remembered_add_ahead(tsr_mutator *mutator, tsr_ref stored) {
+  struct tsr_mutator_private *own = mutator->private_part;
+  if (own->ahead_count == REMEMBERED_AHEAD_MOST) return false;
+  if (!word_log_push(mutator->heap, &own->ahead, (uintptr_t)stored)) return false;
+  own->ahead_count++;
+  return true;
+}
+
+bool remembered_pop_ahead(tsr_heap *heap, tsr_ref *stored) {
+  uintptr_t word;
+  if (!word_log_pop(heap, &heap->remembered->ahead, &word)) return false;
+  *stored = (tsr_ref)word;
+  return true;
+}
+
 void remembered_take_over(struct tsr_mutator_private *own) {
   struct remembered *all = own->heap->remembered;
-  if (word_log_is_empty(&own->stored)) return;
+  if (word_log_is_empty(&own->stored) && word_log_is_empty(&own->ahead)) return;
   os_mutex_lock(&all->lock);
+  word_log_take(&all->ahead, &own->ahead);
+  own->ahead_count = 0;
   /* Entry by entry where the newest piece is not full, so that many stops make no long list of short pieces. */
   uintptr_t object;
-  for (size_t left = own->stored.first->count % LOG_CHUNK_WORDS; left > 0; left--) {
+  size_t left = word_log_is_empty(&own->stored) ? 0 : own->stored.first->count % LOG_CHUNK_WORDS;
+  for (; left > 0; left--) {
     if (word_log_pop(own->heap, &own->stored, &object))
       log_add(own->heap, &all->log, (tsr_ref)object);
   }

@@ -28,7 +28,11 @@ void remembered_fork(tsr_heap *heap, os_fork_stage stage);
 
 /* Logs an old object, whose GC byte says so already: in the mutator's log. By its thread. */
 void remembered_add(tsr_mutator *mutator, tsr_ref object);
-/* The heap's log takes over what is in a mutator's. World stopped, or the mutator is about to go. */
+/* Logs what is stored behind a forward barrier while a cycle is under way: it shall be marked. False: no memory, or too many
+   are logged already. By the mutator's thread. Takes one out; false: there is none. World stopped. */
+bool remembered_add_ahead(tsr_mutator *mutator, tsr_ref stored);
+bool remembered_pop_ahead(tsr_heap *heap, tsr_ref *stored);
+/* The heap's logs take over what is in a mutator's. World stopped, or the mutator is about to go. */
 void remembered_take_over(struct tsr_mutator_private *own);
 
 /* Notes slots of a large array, as it stays armed. How many were not noted before comes out. False: it is none, or these are not

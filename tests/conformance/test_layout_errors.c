@@ -66,6 +66,13 @@ static const refusal refusals[] = {
     {"custom: no callbacks", {L, .kind = TSR_LAYOUT_CUSTOM}},
     {"custom: no size", {L, .kind = TSR_LAYOUT_CUSTOM, .scan = any_scan}},
     {"weak: no place for the collector's word", {L, .kind = TSR_LAYOUT_WEAK, .fixed_bytes = 24}},
+    {"unknown barrier", FIXED(.fixed_bytes = 24, .barrier = (tsr_layout_barrier)2)},
+    {"weak: forward barrier",
+     {L, .kind = TSR_LAYOUT_WEAK, .fixed_bytes = 24, .weak_offset = 8,
+      .barrier = TSR_BARRIER_FORWARD}},
+    {"ephemeron: forward barrier",
+     {L, .kind = TSR_LAYOUT_EPHEMERON, .fixed_bytes = 8 + sizeof(tsr_ephemeron), .weak_offset = 8,
+      .barrier = TSR_BARRIER_FORWARD}},
 };
 
 #define REFUSALS (sizeof refusals / sizeof refusals[0])

@@ -108,6 +108,18 @@ TSR_INLINE bool tsr_slot_buffer_push(tsr_slot_buffer *buffer, tsr_slot *slot) {
 /** What a scan callback returns when it has reported every slot. */
 #define TSR_SCAN_DONE SIZE_MAX
 
+/** What the write barrier does about a store into an old object of a layout, under a plan that marks in steps. */
+typedef enum tsr_layout_barrier {
+  TSR_BARRIER_BACKWARD =
+      0, /**< the object is looked at once more; further stores until then cost nothing */
+  TSR_BARRIER_FORWARD /**< what is stored is marked, and the object is not looked at again; every store takes
+                           the slow path. For what is long to look at and seldom stored into, or
+                           stored into where nothing changes any more. A plan without marking in
+                           steps has no such difference; where something young is stored, an array
+                           of the large space, and a copy of several slots, are as before.
+                           (Dijkstra and others, 1978.) Not for WEAK and EPHEMERON */
+} tsr_layout_barrier;
+
 /**
  * One layout. The object's size is rounded up to the heap's object alignment.
  *
@@ -134,6 +146,7 @@ typedef struct tsr_layout {
   uint32_t align;        /**< alignment that holds after a move, a power of two; 0: the heap's */
   uint32_t align_offset; /**< (address + align_offset) % align == 0; a multiple of the
                                   heap's object alignment */
+  tsr_layout_barrier barrier; /**< for stores into old objects */
 
   /** CUSTOM: size in bytes. Reads only the object and memory that does not move, of other objects there all but the
       first word, which a collection may use for its own ends; any thread of the collector; may not allocate. */
