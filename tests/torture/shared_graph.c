@@ -39,7 +39,7 @@
 
 /* Words of a node. */
 enum { ID = 1, SEAL = 2, EDGE = 3, NODE_WORDS = EDGE + EDGES };
-enum { NODE = 1, TABLE_OF_NODES };
+enum { NODE = 1, TABLE_OF_NODES, FORWARD_NODE };
 #define FIRST_NODE 2 /* word of the table */
 
 static const tsr_layout layouts[] = {
@@ -47,6 +47,8 @@ static const tsr_layout layouts[] = {
      .fixed_refs = 0xfu << EDGE},
     {TSR_LAYOUT_INIT, .name = "nodes", .kind = TSR_LAYOUT_REFERENCES, .fixed_bytes = 16,
      .length = {.offset = 8, .width = 8, .unit = 8}},
+    {TSR_LAYOUT_INIT, .name = "forward node", .kind = TSR_LAYOUT_FIXED,
+     .fixed_bytes = 8 * NODE_WORDS, .fixed_refs = 0xfu << EDGE, .barrier = TSR_BARRIER_FORWARD},
 };
 
 typedef struct graph {
@@ -105,8 +107,8 @@ static uint64_t check_node(uint64_t word) {
   tsr_ref node = vm_ref(word);
   uint64_t seal = __atomic_load_n(&vm_slot(node, SEAL)->word, __ATOMIC_ACQUIRE);
   uint64_t id = vm_slot(node, ID)->word;
-  DEMAND(layout_of(node) == NODE, "0x%" PRIx64 " is no node: its layout is %u", word,
-         layout_of(node));
+  DEMAND(layout_of(node) == NODE || layout_of(node) == FORWARD_NODE,
+         "0x%" PRIx64 " is no node: its layout is %u", word, layout_of(node));
   DEMAND(seal == seal_for(id),
          "the node 0x%" PRIx64 " has the id 0x%" PRIx64 " and the seal 0x%" PRIx64, word, id, seal);
   return id;
@@ -132,7 +134,7 @@ static void publish(walker *w, tsr_ref object, tsr_slot *slot, uint64_t node) {
 static uint64_t new_node(walker *w) {
   tsr_ref node = (tsr_ref)tsr_alloc_default(w->m, 8 * NODE_WORDS);
   DEMAND(node != NULL, "no memory for a node, though little is live");
-  vm_slot(node, 0)->word = vm_header(NODE, 0);
+  vm_slot(node, 0)->word = vm_header(w->born % 2 == 0 ? NODE : FORWARD_NODE, 0);
   tsr_post_alloc_default(w->m, node, 8 * NODE_WORDS);
   uint64_t id = (uint64_t)w->index << 48 | ++w->born;
   vm_slot(node, ID)->word = id;

@@ -48,6 +48,9 @@ static void describe(world *w) {
   memcpy(w->layouts, standard->layouts, standard->layout_count * sizeof(tsr_layout));
   w->layouts[ALIGNED_PAIR - 1] = aligned_pair_layout;
   w->layouts[ALIGNED_BYTES - 1] = aligned_bytes_layout;
+  for (unsigned kind = 1; kind < TORTURE_KINDS; kind++) {
+    if ((run.seed >> kind % 4 & 1) != 0) w->layouts[kind - 1].barrier = TSR_BARRIER_FORWARD;
+  }
   w->binding = *standard;
   w->binding.name = "torture";
   w->binding.layouts = w->layouts;
