@@ -10,8 +10,10 @@
 #include "core/object/walk.h"
 #include "core/trace/team.h"
 
+/* Slots that a custom layout is asked for at a time. */
+#define REMEMBERED_CUSTOM_SLOTS 64u
 /* Of what a mutator stores behind a forward barrier between two pauses, so many are logged. */
-#define REMEMBERED_AHEAD_MOST 4096u
+#define REMEMBERED_AHEAD_MOST   4096u
 
 struct remembered {
   os_mutex lock; /* guards what follows while workers run, or mutators go */
@@ -134,12 +136,24 @@ static bool word_is_young(const tsr_heap *heap, uint64_t word) {
   return space > BLOCK_FREE && !block_space_stays(space);
 }
 
-/* Whether an object may refer to a young one. Any word that looks so counts; of one that tells its slots by a
-   callback nobody knows where they are. */
+/* The same by the slots that the VM tells of. */
+static bool custom_is_young_referrer(const tsr_heap *heap, const layout *l, tsr_ref object) {
+  tsr_slot *slots[REMEMBERED_CUSTOM_SLOTS];
+  for (size_t position = 0; position != TSR_SCAN_DONE;) {
+    tsr_slot_buffer out = {slots, slots + REMEMBERED_CUSTOM_SLOTS};
+    position = l->scan(heap->vm, object, position, &out);
+    for (tsr_slot **slot = slots; slot < out.next; slot++) {
+      if (word_is_young(heap, (*slot)->word)) return true;
+    }
+  }
+  return false;
+}
+
+/* Whether an object may refer to a young one. Any word that looks so counts. */
 static bool object_is_young_referrer(const tsr_heap *heap, tsr_ref object) {
   size_t bytes;
   const layout *l = object_walk_layout(heap, object, &bytes);
-  if (l->kind == TSR_LAYOUT_CUSTOM) return true;
+  if (l->kind == TSR_LAYOUT_CUSTOM) return custom_is_young_referrer(heap, l, object);
   const tsr_slot *words = (const tsr_slot *)object;
   for (size_t i = 0; i < bytes / sizeof(tsr_slot); i++) {
     if (word_is_young(heap, words[i].word)) return true;

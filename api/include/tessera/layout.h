@@ -155,7 +155,7 @@ typedef struct tsr_layout {
    * CUSTOM: reports the slots of `object` from position `resume` on (0 at first; what a position
    * means is the callback's own affair) until it is done or the buffer is full. Returns
    * TSR_SCAN_DONE, or the position to resume at. Where marking goes on in steps the VM may have changed the object
-   * since then, or shrunk it.  Progress must be made at each call. Same rules as
+   * since then, or shrunk it. A collection may ask more than once. Progress must be made at each call. Same rules as
    * object_size.
    */
   size_t (*scan)(void *vm, tsr_ref object, size_t resume, tsr_slot_buffer *out);
