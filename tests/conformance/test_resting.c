@@ -356,7 +356,7 @@ END_TEST
 static void keep_and_drop(vm_thread *self) {
   tsr_slot *own = &roots[FIRST_REFERRER + self->index];
   for (unsigned phase = 0; phase < 4; phase++) {
-    unsigned count = many(vm_verifies ? 3000 : 10000);
+    unsigned count = many(vm_verifies && VM_SANITIZED ? 1000 : vm_verifies ? 3000 : 10000);
     own->word = FIXNUM(0);
     for (unsigned n = 0; n < count; n++) {
       tsr_ref fresh = vm_new(self->m, VECTOR, n & 0xff, 64);

@@ -18,7 +18,7 @@
 #
 # A patch must apply without fuzz, what its tests need must still build, and each test, which passes in
 # the unpatched copy, must then fail: a crash, an abort and a run without end are failures too. A run has
-# no end when it takes four times as long as in the unpatched copy and five seconds more, but never more than
+# no end when it takes three times as long as in the unpatched copy and three seconds more, but never more than
 # MUTATION_TEST_SECONDS (default 30). Anything else makes the run fail: such a rule is no longer guarded.
 #
 # The tests are built in a copy of ROOT that needs no git, and the diffs are applied there alone. The
@@ -239,7 +239,7 @@ fault_of() { # PATCH BUILD TEST...
 # How long a test may take that took so long unpatched.
 limit_of() { # BUILD TEST
   sed -n "s/^$2 //p" "$1/proved" |
-    awk -v most="$test_seconds" '{ limit = 5 + 4 * $1; print limit < most ? limit : most }'
+    awk -v most="$test_seconds" '{ limit = 3 + 3 * $1; print limit < most ? limit : most }'
 }
 
 # The verdict on a patch that is in the copy: "caught", or what is wrong. Its log goes to stderr.
