@@ -473,13 +473,6 @@ void remembered_purge(tsr_heap *heap) {
 
 /* ---- verifying -------------------------------------------------------------------------------------------- */
 
-static bool is_old_object(const tsr_heap *heap, tsr_ref object) {
-  uint32_t index = block_map_index(&heap->blocks, (uintptr_t)object);
-  enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
-  if (space == BLOCK_LARGE) return large_space_object(&heap->spaces->large, index) == object;
-  return block_is_old(space) && arena_is_start(heap, object);
-}
-
 bool remembered_has(tsr_heap *heap, tsr_ref object, const tsr_slot *slot) {
   if (!block_space_stays(block_map_space_of(&heap->blocks, (uintptr_t)object))) return true;
   bool is_logged = object_is_logged(object) && !header_is_armed(header_load(object));
@@ -488,13 +481,23 @@ bool remembered_has(tsr_heap *heap, tsr_ref object, const tsr_slot *slot) {
   return is_logged || is_in_block || remembered_has_slot(heap, slot);
 }
 
-tsr_ref remembered_fault(const tsr_heap *heap) {
-  if (heap->remembered == NULL) return NULL;
-  for (const log_chunk *chunk = heap->remembered->log.first; chunk != NULL; chunk = chunk->next) {
-    for (size_t i = 0; i < chunk->count; i++) {
-      tsr_ref object = (tsr_ref)chunk->words[i];
-      if (!is_old_object(heap, object)) return object;
-    }
+bool remembered_is_logged(tsr_heap *heap, tsr_ref object) {
+  bool is_old = block_is_old(block_map_space_of(&heap->blocks, (uintptr_t)object));
+  return is_old && object_is_logged(object) && !header_is_armed(header_load(object)) &&
+         remembered_block(heap, object)->remembered == 0;
+}
+
+static void log_each(const word_log *log, void (*visit)(void *context, tsr_ref object),
+                     void *context) {
+  for (const log_chunk *chunk = log->first; chunk != NULL; chunk = chunk->next) {
+    for (size_t i = 0; i < chunk->count; i++)
+      visit(context, (tsr_ref)chunk->words[i]);
   }
-  return NULL;
+}
+
+void remembered_each_logged(const tsr_heap *heap, void (*visit)(void *context, tsr_ref object),
+                            void *context) {
+  if (heap->remembered == NULL) return;
+  log_each(&heap->remembered->log, visit, context);
+  log_each(&heap->remembered->reading, visit, context);
 }

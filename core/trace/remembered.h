@@ -69,8 +69,11 @@ void remembered_rebuild(tsr_heap *heap, bool is_young_left);
 /* Whether a slot of an object will be looked at by the next minor collection, or the object is young. The same. */
 bool remembered_has(tsr_heap *heap, tsr_ref object, const tsr_slot *slot);
 
-/* An entry of the log that is no old object; NULL: there is none. World stopped, no buffer handed out. */
-tsr_ref remembered_fault(const tsr_heap *heap);
+/* For the verifier. World stopped, no buffer handed out. Every entry of the log, also what steps have still to take out of it; and
+   whether an object has to be among them, as far as its GC byte says. */
+void remembered_each_logged(const tsr_heap *heap, void (*visit)(void *context, tsr_ref object),
+                            void *context);
+bool remembered_is_logged(tsr_heap *heap, tsr_ref object);
 
 /* Before what is old and not marked is freed: forgets it. */
 void remembered_purge(tsr_heap *heap);

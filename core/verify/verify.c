@@ -40,7 +40,8 @@ struct verifier {
   tsr_heap *heap;
   memory_account account;
   uint64_t *starts,
-      *seen; /* a bit per granule of the range: an object begins here; it was reached */
+      *seen;        /* a bit per granule of the range: an object begins here; it was reached */
+  uint64_t *logged; /* the same; between begin and end: it is in the remembered set's log */
   size_t bitmap_bytes;
   reached *queue;
   size_t queue_count, queue_capacity;
@@ -76,7 +77,8 @@ struct verifier *verifier_create(tsr_heap *heap) {
   v->bitmap_bytes = heap->bits.reserved_bytes;
   v->starts = verifier_table_open(&v->account, "verifier's starts", v->bitmap_bytes);
   v->seen = verifier_table_open(&v->account, "verifier's marks", v->bitmap_bytes);
-  if (v->starts != NULL && v->seen != NULL) return v;
+  v->logged = verifier_table_open(&v->account, "verifier's log", v->bitmap_bytes);
+  if (v->starts != NULL && v->seen != NULL && v->logged != NULL) return v;
   verifier_destroy(v);
   return NULL;
 }
@@ -86,6 +88,7 @@ void verifier_destroy(struct verifier *v) {
   segment_release(&v->account, MEMORY_INSTANCE, v->queue, v->queue_capacity * sizeof *v->queue);
   stores_close(&v->stores);
   past_close(&v->past);
+  verifier_table_close(&v->account, v->logged);
   verifier_table_close(&v->account, v->seen);
   verifier_table_close(&v->account, v->starts);
   free(v);
@@ -306,6 +309,31 @@ static void check_free_memory(struct verifier *v) {
     v->rule = "nobody writes into freed memory: somebody has since the last collection";
 }
 
+/* An entry of the log. It is noted for check_logged(). */
+static void check_entry(void *context, tsr_ref object) {
+  struct verifier *v = context;
+  if (v->rule != NULL) return;
+  const char *fault = NULL;
+  size_t bit = bit_of(v, (uintptr_t)object);
+  bool is_old = block_space_stays(block_map_space_of(&v->heap->blocks, (uintptr_t)object));
+  if (!is_old || !object_bit_get(v->starts, bit)) {
+    fault = "what the remembered set names is an old object";
+  } else if (object_bit_get(v->logged, bit)) {
+    fault = "the remembered set's log has an object once";
+  } else {
+    object_bit_set(v->logged, bit);
+  }
+  if (fault == NULL) return;
+  v->rule = fault;
+  v->bad_word = (uintptr_t)object;
+  v->word = header_load(object);
+}
+
+static void forget_entry(void *context, tsr_ref object) {
+  const struct verifier *v = context;
+  object_bit_clear(v->logged, bit_of(v, (uintptr_t)object));
+}
+
 void verifier_begin(struct verifier *v, uint32_t collections) {
   const block_map *map = &v->heap->blocks;
   v->just_collected = v->remembers && collections != v->collections;
@@ -331,11 +359,7 @@ void verifier_begin(struct verifier *v, uint32_t collections) {
     v->bad_block = block_map_start(map, at_block);
     return;
   }
-  tsr_ref forgotten = remembered_fault(v->heap);
-  if (forgotten == NULL || v->rule != NULL) return;
-  v->rule = "what the remembered set names is an old object";
-  v->bad_word = (uintptr_t)forgotten;
-  v->word = header_load(forgotten);
+  remembered_each_logged(v->heap, check_entry, v);
 }
 
 /* ---- following references ----------------------------------------------------------------------------------- */
@@ -414,6 +438,13 @@ static bool is_forgotten(const struct verifier *v, tsr_ref object, const tsr_slo
   return !remembered_has(heap, object, slot);
 }
 
+/* What counts as logged and is not would never be looked at again, whatever is stored into it. */
+static void check_logged(struct verifier *v, tsr_ref object) {
+  if (v->heap->remembered == NULL || !remembered_is_logged(v->heap, object)) return;
+  if (object_bit_get(v->logged, bit_of(v, (uintptr_t)object))) return;
+  fault_in_object(v, object, "an object that counts as logged is in the remembered set's log");
+}
+
 static void visit_slot_of(void *context, const tsr_slot *slot) {
   const visited *of = context;
   if (is_forgotten(of->v, of->v->queue[of->index].object, slot)) {
@@ -425,6 +456,7 @@ static void visit_slot_of(void *context, const tsr_slot *slot) {
 
 static void scan_object(struct verifier *v, uint64_t index) {
   visited of = {v, index};
+  check_logged(v, v->queue[index].object);
   scan_slots(v->heap, v->queue[index].object, visit_slot_of, &of);
 }
 
@@ -564,6 +596,7 @@ tsr_status verifier_end(struct verifier *v, tsr_error *error) {
   for (uint64_t i = 0; i < v->queue_count && (v->rule == NULL || (v->object != NULL && !v->traced));
        i++)
     scan_object(v, i);
+  remembered_each_logged(v->heap, forget_entry, v);
   if (v->remembers && v->rule == NULL) {
     check_stores(v);
     if (v->rule == NULL) end_of_check(v);

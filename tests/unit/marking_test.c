@@ -10,6 +10,7 @@
 #include "core/space/spaces.h"
 #include "core/trace/marking.h"
 #include "core/trace/queue.h"
+#include "core/trace/remembered.h"
 #include "tests/unit/unit.h"
 
 typedef struct fixture {
@@ -510,6 +511,41 @@ START_TEST(a001_05_leaves_are_marked_or_not) {
 }
 END_TEST
 
+/* ---- the verifier ------------------------------------------------------------------------------------------ */
+
+static void verify_finds(const char *rule) {
+  tsr_error error = {0};
+  tsr_status status = tsr_heap_verify(f.m, &error);
+  ck_assert_int_eq(status, rule == NULL ? TSR_OK : TSR_CORRUPT);
+  if (rule != NULL) ck_assert_msg(strstr(error.message, rule) != NULL, "%s", error.message);
+}
+
+/* An old object that counts as logged is in the log, and there once. */
+START_TEST(a001_08_the_verifier_knows_the_log) {
+  fixture_open(forms[0], "0");
+  unit_pair *pair = new_old(sizeof *pair, PAIR, 0);
+  f.root.word = (uint64_t)(uintptr_t)pair;
+  for (unsigned i = 0; i < 2; i++)
+    ck_assert_int_eq(tsr_collect(f.m, NULL), TSR_OK);
+  ck_assert_int_eq(colour_of(pair), WHITE);
+  tsr_ref object = (tsr_ref)(void *)pair;
+  unsigned char *byte = (unsigned char *)pair + TSR_GC_BYTE_OFFSET;
+
+  *byte ^= GC_ARMED | GC_LOGGED;
+  verify_finds("an object that counts as logged");
+  *byte ^= GC_ARMED | GC_LOGGED;
+  verify_finds(NULL);
+
+  store(pair, &pair->first, NULL);
+  ck_assert(is_logged(pair));
+  verify_finds(NULL);
+  remembered_add(f.m, object);
+  verify_finds("has an object once");
+  verify_finds("has an object once");
+  fixture_close();
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("marking");
   TCase *tests = tcase_create("marking");
@@ -520,6 +556,7 @@ int main(void) {
   tcase_add_loop_test(tests, a001_05_leaves_are_marked_or_not, 0, 4);
   tcase_add_loop_test(tests, a001_10_each_mutator_has_a_log, 0, 6);
   tcase_add_loop_test(tests, a001_08_no_object_waits_twice, 0, 4);
+  tcase_add_test(tests, a001_08_the_verifier_knows_the_log);
   suite_add_tcase(suite, tests);
   return unit_run(suite);
 }
