@@ -80,6 +80,7 @@ static void quadcolor_prepare(tsr_heap *heap) {
     team_worker(heap->team, i)->survived = heap->nursery.promotes_at_once ? QUADCOLOR_AGE : 0;
   }
   if (heap->minor) {
+    large_space_prepare_young(&heap->spaces->large);
     remembered_reach(&heap->team->first);
   } else {
     large_space_promote_all(&heap->spaces->large);

@@ -278,6 +278,18 @@ static void sizing_lower(os_atomic_word *word, uintptr_t most) {
     now = os_atomic_load(word);
 }
 
+/* heap_soft, while it holds. 0: it does not. */
+static uint64_t heap_soft_now(const tsr_heap *heap) {
+  return os_atomic_load(&heap->sizing.soft_yields) != 0 ? 0 : heap->options.values.heap_soft;
+}
+
+/* What the heap may become without need: its maximum, or what heap_soft leaves for it. */
+static uint64_t heap_most_bytes(const tsr_heap *heap) {
+  uint64_t external_bytes = os_atomic_load(&heap->sizing.external_bytes);
+  return sizing_smaller(sizing_soft_bytes(heap_soft_now(heap), external_bytes),
+                        heap->account.limit_bytes);
+}
+
 /* Lets the heap grow so far that it admits this many more blocks, if its maximum allows. */
 static bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {
   size_t most = heap->account.limit_bytes;
@@ -287,23 +299,19 @@ static bool heap_grow_to_admit(tsr_heap *heap, size_t default_blocks, size_t sta
   size_t limit = needed + (size_t)sizing_least_room_bytes(needed);
   if (limit > most) limit = most;
   sizing_raise(&heap->limit_bytes, limit);
-  /* The room is the same as before: the rest counts as live, as far as anyone knows. */
+  /* Where the heap may stretch beyond that by the room that it had, the rest counts as live, as far as anyone knows. */
   sizing *s = &heap->sizing;
-  sizing_raise(&s->live_bytes, sizing_without(limit, os_atomic_load(&s->room_bytes)));
+  uintptr_t room = os_atomic_load(&s->room_bytes);
+  if (limit + room <= heap_most_bytes(heap)) {
+    sizing_raise(&s->live_bytes, sizing_without(limit, room));
+  }
   return true;
-}
-
-/* heap_soft, while it holds. 0: it does not. */
-static uint64_t heap_soft_now(const tsr_heap *heap) {
-  return os_atomic_load(&heap->sizing.soft_yields) != 0 ? 0 : heap->options.values.heap_soft;
 }
 
 uint64_t heap_stretched_bytes(const tsr_heap *heap) {
   const sizing *s = &heap->sizing;
-  uint64_t external_bytes = os_atomic_load(&s->external_bytes);
-  uint64_t most = os_atomic_load(&s->live_bytes) + 2 * (uint64_t)os_atomic_load(&s->room_bytes);
-  most = sizing_smaller(most, sizing_soft_bytes(heap_soft_now(heap), external_bytes));
-  return sizing_smaller(most, heap->account.limit_bytes);
+  uint64_t bytes = os_atomic_load(&s->live_bytes) + 2 * (uint64_t)os_atomic_load(&s->room_bytes);
+  return sizing_smaller(bytes, heap_most_bytes(heap));
 }
 
 bool heap_stretch(tsr_heap *heap, size_t default_blocks, size_t staying_blocks) {

@@ -148,8 +148,10 @@ typedef struct sizing {
   uint64_t allocated_bytes; /* by mutators, until then */
 
   /* Set in a pause, read by any thread. */
-  os_atomic_word live_bytes, room_bytes; /* after the last collection */
-  os_atomic_word soft_yields;            /* heap_soft does not hold now */
+  os_atomic_word
+      live_bytes; /* after the last collection; raised by any thread where the heap has to grow at once */
+  os_atomic_word room_bytes;  /* after the last collection */
+  os_atomic_word soft_yields; /* heap_soft does not hold now */
 
   os_atomic_word overload;           /* enum sizing_overload: set in a pause, and by any thread */
   os_atomic_word external_bytes;     /* any thread, by compare-and-swap */

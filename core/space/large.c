@@ -107,7 +107,7 @@ void large_space_add_slot_bits(large_space *space, tsr_ref object) {
   header_set_gc_bits(object, GC_ARMED);
 }
 
-bool large_space_was_born_armed(const large_space *space, tsr_ref object) {
+bool large_space_is_armed_young(const large_space *space, tsr_ref object) {
   const block_map *map = &space->heap->blocks;
   if (block_map_space_of(map, (uintptr_t)object) != BLOCK_LARGE_YOUNG) return false;
   uint32_t first = block_map_index(map, (uintptr_t)object);
@@ -156,6 +156,22 @@ void large_space_shrink(large_space *space, tsr_ref object, size_t bytes) {
 }
 
 /* ---- trace ------------------------------------------------------------------------------------ */
+
+void large_space_displace(large_space *space, tsr_ref object) {
+  const block_map *map = &space->heap->blocks;
+  if (!large_space_is_armed_young(space, object)) return;
+  uint32_t first = block_map_index(map, (uintptr_t)object);
+  block_map_at(map, first)->flags &= (uint8_t)~BLOCK_BORN_ARMED;
+}
+
+void large_space_prepare_young(large_space *space) {
+  const block_map *map = &space->heap->blocks;
+  for (uint32_t i = space->first; i != space->first_old; i = block_map_at(map, i)->next) {
+    tsr_ref object = large_space_object(space, i);
+    if (large_space_is_armed_young(space, object) && !header_is_armed(header_load(object)))
+      large_space_displace(space, object);
+  }
+}
 
 bool large_space_reach(large_space *space, tsr_ref object, bool shared) {
   const block_map *map = &space->heap->blocks;

@@ -44,8 +44,13 @@ uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, s
    long to read is armed, for its slots are empty still. */
 void large_space_add_slot_bits(large_space *space, tsr_ref object);
 
-/* Whether a young object was born armed. While it still is, each slot that refers to something is noted. */
-bool large_space_was_born_armed(const large_space *space, tsr_ref object);
+/* Whether an object is young and was born armed. While it still is, each slot that refers to something is noted. */
+bool large_space_is_armed_young(const large_space *space, tsr_ref object);
+
+/* A minor collection, before anything is reached: of young arrays that are not armed any more no slots are taken. Later: nor are
+   any of this young object, whose first word is elsewhere. By the collecting thread, between traces. */
+void large_space_prepare_young(large_space *space);
+void large_space_displace(large_space *space, tsr_ref object);
 
 /* Whether so many more blocks of young objects are to wait for a minor collection. Any thread. */
 bool large_space_is_due(const large_space *space, size_t blocks);

@@ -241,11 +241,14 @@ static double marking_left_ns(const tsr_heap *heap) {
   return whole_ns - spent_ns > least_ns ? whole_ns - spent_ns : least_ns;
 }
 
-/* Whether the heap may grow for as long as it takes to do what is left in steps of so much time each. */
+/* Whether the heap may grow for as long as it takes to do what is left in steps of so much time each, if mutators are given as
+   much between two steps as they were before this one. */
 static bool marking_can_wait(const tsr_heap *heap, uint64_t step_ns) {
   double steps = 1 + marking_left_ns(heap) / (double)step_ns;
   size_t room = marking_room_within(heap, (size_t)heap_stretched_bytes(heap));
-  return steps * (double)MARKING_STEP_BYTES <= (double)room * BLOCK_BYTES;
+  uint64_t given = os_atomic_load(&heap->bytes_allocated) - heap->marking->step_allocated;
+  if (given < MARKING_STEP_BYTES) given = MARKING_STEP_BYTES;
+  return steps * (double)given <= (double)room * BLOCK_BYTES;
 }
 
 /* The share of what is left to do that mutators have used up of so much room that was left to use. */

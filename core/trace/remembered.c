@@ -188,7 +188,7 @@ static tsr_ref remembered_large_object(const tsr_heap *heap, uint32_t index) {
 static bool slots_are_of_large_array(const tsr_heap *heap, tsr_ref object, const tsr_slot *first,
                                      size_t count) {
   if (block_map_space_of(&heap->blocks, (uintptr_t)object) != BLOCK_LARGE) {
-    if (!large_space_was_born_armed(&heap->spaces->large, object)) return false;
+    if (!large_space_is_armed_young(&heap->spaces->large, object)) return false;
   } else if ((remembered_block(heap, object)->flags & BLOCK_SLOTTED) == 0) {
     return false;
   }
@@ -280,16 +280,17 @@ static size_t block_take_slots(struct worker *worker, uint32_t index, size_t cou
   return count;
 }
 
-/* Takes each block of which slots are noted, of old arrays in front of one in the list; `shared`: each that no other worker
-   takes. */
-static size_t remembered_each_stored(struct worker *worker, uint32_t end, block_take *take,
-                                     bool shared) {
+/* Takes each block of which slots are noted, of old arrays in front of one in the list, or of those among them with a flag;
+   `shared`: each that no other worker takes. */
+static size_t remembered_each_stored(struct worker *worker, uint32_t end, uint8_t flag,
+                                     block_take *take, bool shared) {
   const tsr_heap *heap = worker->heap;
   const block_map *map = &heap->blocks;
   size_t count = 0;
   for (uint32_t head = heap->spaces->large.first; head != end;
        head = block_map_at(map, head)->next) {
     if (block_map_space(map, head) != BLOCK_LARGE) continue;
+    if ((block_map_at(map, head)->flags & flag) != flag) continue;
     uint32_t blocks = block_map_at(map, head)->run_blocks;
     for (uint32_t i = head; i < head + blocks; i++) {
       uint8_t *stored = &block_map_at(map, i)->stored;
@@ -301,7 +302,7 @@ static size_t remembered_each_stored(struct worker *worker, uint32_t end, block_
 }
 
 void remembered_take_slots(struct worker *worker, bool shared) {
-  size_t count = remembered_each_stored(worker, BLOCK_NONE, block_take_slots, shared);
+  size_t count = remembered_each_stored(worker, BLOCK_NONE, 0, block_take_slots, shared);
   slots_visit(worker, count, shared);
 }
 
@@ -309,7 +310,9 @@ bool remembered_take_promoted(struct worker *worker, bool shared) {
   if (!worker->takes_arrays) return false;
   worker->takes_arrays = false;
   uint32_t first_old = worker->heap->spaces->large.first_old;
-  slots_visit(worker, remembered_each_stored(worker, first_old, block_take_slots, shared), shared);
+  size_t count =
+      remembered_each_stored(worker, first_old, BLOCK_BORN_ARMED, block_take_slots, shared);
+  slots_visit(worker, count, shared);
   return true;
 }
 
@@ -448,7 +451,7 @@ static void rebuild_object(void *context, tsr_ref object) {
 }
 
 void remembered_forget(tsr_heap *heap) {
-  remembered_each_stored(&heap->team->first, BLOCK_NONE, block_drop_slots, false);
+  remembered_each_stored(&heap->team->first, BLOCK_NONE, 0, block_drop_slots, false);
   word_log_take(&heap->remembered->log, &heap->remembered->reading);
   word_log_drop(heap, &heap->remembered->log);
 }

@@ -72,14 +72,10 @@ bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_spac
 
 bool worker_promote_large(struct worker *worker, tsr_ref object, bool shared) {
   large_space *space = &worker->heap->spaces->large;
-  bool was_born_armed = large_space_was_born_armed(space, object);
+  bool is_armed = large_space_is_armed_young(space, object);
   if (!large_space_promote(space, object, shared)) return false;
-  uint64_t header = header_load_shared(object);
-  if (was_born_armed && header_is_armed(header) && !header_is_displaced(header)) {
-    worker->takes_arrays = true;
-    return false;
-  }
-  return worker_has_to_scan(object);
+  if (is_armed) worker->takes_arrays = true;
+  return !is_armed && worker_has_to_scan(object);
 }
 
 void worker_queue_staying(struct worker *worker, tsr_ref object) {

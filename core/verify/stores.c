@@ -59,6 +59,7 @@ static uint8_t *stores_note(const stores *s, const tsr_slot *slot) {
 typedef struct stores_scan {
   const stores *s;
   bool has_slots;
+  bool is_new; /* every slot was empty */
   const tsr_slot *missed;
 } stores_scan;
 
@@ -75,7 +76,7 @@ static void stores_compare_slot(void *context, const tsr_slot *slot) {
   const uint8_t *note = stores_note(scan->s, slot);
   if (note == NULL || scan->missed != NULL || remembered_has_slot(scan->s->heap, slot)) return;
   uint8_t now = stores_byte(scan->s->heap, slot->word);
-  if (now != 0 && now != *note) scan->missed = slot;
+  if (now != 0 && (scan->is_new || now != *note)) scan->missed = slot;
 }
 
 /* ---- objects ---------------------------------------------------------------------------------------- */
@@ -89,10 +90,12 @@ static bool stores_is_armed(const stores *s, tsr_ref object) {
          header_is_armed(header_load(object)) && !seal_is_closed(s->heap, object);
 }
 
-/* Under a plan with a barrier of its own: an old object is armed where a store has to be told of, and else gray. */
+/* Under a plan with a barrier of its own: an old object is armed where a store has to be told of, and else gray. So is a young
+   array that was born armed. */
 static bool stores_is_old(const stores *s, tsr_ref object) {
   return s->heap->plan->barrier->arms_objects &&
-         block_space_stays(block_map_space_of(&s->heap->blocks, (uintptr_t)object));
+         (block_space_stays(block_map_space_of(&s->heap->blocks, (uintptr_t)object)) ||
+          large_space_is_armed_young(&s->heap->spaces->large, object));
 }
 
 void stores_watch(stores *s, tsr_ref object) {
@@ -109,9 +112,17 @@ void stores_watch(stores *s, tsr_ref object) {
   object_bit_set(s->heap->watched, stores_bit(s, object));
 }
 
+/* An array that was born armed since the last pause. */
+static bool stores_is_new(const stores *s, tsr_ref object) {
+  return large_space_is_armed_young(&s->heap->spaces->large, object) &&
+         header_is_armed(header_load(object)) &&
+         !object_bit_get(s->heap->watched, stores_bit(s, object));
+}
+
 const tsr_slot *stores_missed(const stores *s, tsr_ref object) {
-  if (s->noted == NULL || !stores_is_armed(s, object)) return NULL;
-  stores_scan scan = {.s = s};
+  if (s->noted == NULL) return NULL;
+  stores_scan scan = {.s = s, .is_new = stores_is_new(s, object)};
+  if (!scan.is_new && !stores_is_armed(s, object)) return NULL;
   scan_slots(s->heap, object, stores_compare_slot, &scan);
   return scan.missed;
 }

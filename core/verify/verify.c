@@ -180,7 +180,7 @@ static bool is_armed_rightly(const tsr_heap *heap, tsr_ref object) {
   enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
   return heap_watches(heap, object) ||
          (heap->plan->barrier->arms_objects && block_space_stays(space)) ||
-         large_space_was_born_armed(&heap->spaces->large, object) ||
+         large_space_is_armed_young(&heap->spaces->large, object) ||
          seal_is_closed((tsr_heap *)(uintptr_t)heap, object);
 }
 
@@ -203,7 +203,8 @@ static const char *object_fault(const tsr_heap *heap, tsr_ref object, size_t roo
     return "an object has the alignment that its layout promises";
   }
   if ((gc & GC_ARMED) != 0 && !is_armed_rightly(heap, object)) {
-    return "only sealed objects are armed, and old ones under a plan with a write barrier: the GC "
+    return "only sealed objects are armed, and under a plan with a write barrier old ones and "
+           "large arrays: the GC "
            "byte belongs to the collector";
   }
   if ((gc & GC_AGE_BITS) != 0 && !heap->plan->barrier->arms_objects) {

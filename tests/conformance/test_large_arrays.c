@@ -194,6 +194,73 @@ START_TEST(a001_14_large_new_arrays_in_a_row) {
 }
 END_TEST
 
+/* Several workers reach arrays that are armed, that are not any more, and that an ephemeron has waited for, all at once. */
+START_TEST(a001_17_large_new_arrays_that_several_workers_reach) {
+  enum { LISTS = 60, ARRAYS = 4 };
+  unsigned rounds = VM_SANITIZED || vm_verifies ? 3 : 12;
+  held h[ARRAYS];
+  start_generations();
+  for (unsigned round = 0; round < rounds; round++) {
+    collect_young();
+    roots[0].word = vm_word(vm_new(vm.m, VECTOR, 1, LISTS + ARRAYS));
+    for (unsigned i = 0; i < LISTS; i++) {
+      ck_assert(vm_list(vm.m, &roots[1], 40, i));
+      vm_set(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, i), roots[1].word);
+    }
+    for (unsigned i = 0; i < ARRAYS; i++) {
+      h[i] = (held){.array = &roots[10 + i], .kind = array_kinds[i % 2], .random = i + 1};
+      make_array(h[i].array, h[i].kind);
+      held_add(&h[i], 60, slot_count(h[i].kind));
+      vm_set(vm.m, vm_ref(roots[0].word), vm_slot_index(VECTOR, LISTS + i), h[i].array->word);
+    }
+    vm_set(vm.m, vm_ref(roots[11].word), 2, vm_word(make(RECORD, 7, 0)));
+    roots[2].word = vm_word(make_ephemeron(TSR_DEFAULT));
+    roots[3].word = vm_word(make_ephemeron(TSR_DEFAULT));
+    set_pair(roots[2].word, roots[12].word, vm_word(make(RECORD, 8, 0)));
+    roots[4].word = vm_word(make(RECORD, 9, 0));
+    set_pair(roots[3].word, roots[4].word, roots[0].word);
+    for (unsigned i = 0; i < ARRAYS; i++)
+      roots[10 + i].word = 0;
+    roots[0].word = roots[1].word = 0;
+    for (unsigned i = 0; i < 3; i++) {
+      collect_young();
+      ck_assert(is_made(value_of(roots[2].word), RECORD, 8));
+      for (unsigned k = 0; k < ARRAYS; k++) {
+        uint64_t all = value_of(roots[3].word);
+        h[k].array->word = vm_get(vm.m, vm_ref(all), vm_slot_index(VECTOR, LISTS + k));
+        held_check(&h[k], "by several workers");
+        h[k].array->word = 0;
+      }
+    }
+  }
+  stop();
+}
+END_TEST
+
+/* A store without a barrier is found though no collection has seen the array. */
+START_TEST(f36_a_store_into_a_large_new_array_without_a_barrier) {
+  tsr_error error = {0};
+  vm_init_calm(&vm);
+  vm_alone(&vm);
+  vm_pin(&vm, "heap_max", "64M");
+  vm_pin(&vm, "nursery", "256K");
+  vm_pin(&vm, "verify", "on");
+  begin();
+  make_array(&roots[0], VECTOR);
+  roots[1].word = vm_word(make(RECORD, 1, 0));
+  vm_set(vm.m, vm_ref(roots[0].word), 600, roots[1].word);
+  ck_assert_int_eq(tsr_heap_verify(vm.m, NULL), TSR_OK);
+  if (vm_is_generational()) {
+    vm_slot(vm_ref(roots[0].word), 700)->word = roots[1].word;
+    ck_assert_int_eq(tsr_heap_verify(vm.m, &error), TSR_CORRUPT);
+    ck_assert_msg(strstr(error.message, "through the write barrier") != NULL, "%s", error.message);
+    vm_slot(vm_ref(roots[0].word), 700)->word = 0;
+  }
+  ck_assert_int_eq(tsr_heap_verify(vm.m, NULL), TSR_OK);
+  stop();
+}
+END_TEST
+
 /* ---- beside a cycle of marking --------------------------------------------------------------------------- */
 
 /* What is old moves from array to array, so that a new one alone holds it while the cycle looks elsewhere. Into every other
@@ -264,12 +331,15 @@ START_TEST(a001_07_large_arrays_are_born_between_two_steps) {
 END_TEST
 
 static void add(TCase *tests) {
-  if (!vm_collects || vm_wants_threads()) return;
+  if (!vm_collects) return;
+  tcase_add_test(tests, a001_17_large_new_arrays_that_several_workers_reach);
+  if (vm_wants_threads()) return;
   tcase_add_loop_test(tests, a001_14_a_large_new_array_is_not_read_whole, 0, ARRAY_KINDS);
   tcase_add_loop_test(tests, a001_14_what_a_dead_array_held_goes, 0, ARRAY_KINDS);
   tcase_add_test(tests, f22_a_large_new_array_is_shrunk);
   tcase_add_test(tests, f24_a_slot_beside_a_large_new_array);
   tcase_add_loop_test(tests, a001_14_large_new_arrays_in_a_row, 0, 2);
+  tcase_add_test(tests, f36_a_store_into_a_large_new_array_without_a_barrier);
   tcase_add_loop_test(tests, a001_07_old_objects_move_into_large_new_arrays, 0, ARRAY_KINDS);
   tcase_add_test(tests, a001_07_large_arrays_are_born_between_two_steps);
 }

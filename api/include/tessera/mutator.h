@@ -122,7 +122,7 @@ typedef struct tsr_facts {
   uint32_t moves_objects; /**< 1: references must be reloaded after a safepoint */
   /** 1: the plan arms objects, or the verifier does, to find missing barriers; 0: sealed ones alone are. */
   uint32_t uses_barrier;
-  /** 1: tsr_post_alloc() arms new large arrays, so stores into large objects use the barrier from the start. */
+  /** 1: tsr_post_alloc() may arm new large arrays, so stores into large objects use the barrier from the start. */
   uint32_t large_born_armed;
   uint32_t
       barrier_preserves; /**< 1: barrier_entry keeps general and xmm registers; 0: plain C call */
