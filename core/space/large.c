@@ -157,7 +157,7 @@ void large_space_shrink(large_space *space, tsr_ref object, size_t bytes) {
 
 /* ---- trace ------------------------------------------------------------------------------------ */
 
-void large_space_displace(large_space *space, tsr_ref object) {
+void large_space_read_whole(large_space *space, tsr_ref object) {
   const block_map *map = &space->heap->blocks;
   if (!large_space_is_armed_young(space, object)) return;
   uint32_t first = block_map_index(map, (uintptr_t)object);
@@ -169,7 +169,7 @@ void large_space_prepare_young(large_space *space) {
   for (uint32_t i = space->first; i != space->first_old; i = block_map_at(map, i)->next) {
     tsr_ref object = large_space_object(space, i);
     if (large_space_is_armed_young(space, object) && !header_is_armed(header_load(object)))
-      large_space_displace(space, object);
+      large_space_read_whole(space, object);
   }
 }
 

@@ -47,10 +47,10 @@ void large_space_add_slot_bits(large_space *space, tsr_ref object);
 /* Whether an object is young and was born armed. While it still is, each slot that refers to something is noted. */
 bool large_space_is_armed_young(const large_space *space, tsr_ref object);
 
-/* A minor collection, before anything is reached: of young arrays that are not armed any more no slots are taken. Later: nor are
-   any of this young object, whose first word is elsewhere. By the collecting thread, between traces. */
+/* In a minor collection, before a young object is reached, by the collecting thread between traces: it will be read whole, if at
+   all, whatever is noted of it. Before anything is reached: so will all that are not armed any more. */
+void large_space_read_whole(large_space *space, tsr_ref object);
 void large_space_prepare_young(large_space *space);
-void large_space_displace(large_space *space, tsr_ref object);
 
 /* Whether so many more blocks of young objects are to wait for a minor collection. Any thread. */
 bool large_space_is_due(const large_space *space, size_t blocks);

@@ -149,7 +149,7 @@ static void ephemeron_wait(tsr_weak_phase *phase, tsr_ephemeron *e, tsr_ref key)
     return;
   }
   seal_open_reached(phase->heap, key);
-  large_space_displace(&phase->heap->spaces->large, key);
+  large_space_read_whole(&phase->heap->spaces->large, key);
   e->reserved[EPHEMERON_CHAIN] = WEAK_END;
   e->reserved[EPHEMERON_HEADER] = header;
   header_store(key, displaced_word(e));

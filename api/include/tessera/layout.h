@@ -111,13 +111,12 @@ TSR_INLINE bool tsr_slot_buffer_push(tsr_slot_buffer *buffer, tsr_slot *slot) {
 /** What the write barrier does about a store into an old object of a layout, under a plan that marks in steps. */
 typedef enum tsr_layout_barrier {
   TSR_BARRIER_BACKWARD =
-      0, /**< the object is looked at once more; further stores until then cost nothing */
-  TSR_BARRIER_FORWARD /**< what is stored is marked, and the object is not looked at again; every store takes
-                           the slow path. For what is long to look at and seldom stored into, or
-                           stored into where nothing changes any more. A plan without marking in
-                           steps has no such difference; where something young is stored, an array
-                           of the large space, and a copy of several slots, are as before.
-                           (Dijkstra and others, 1978.) Not for WEAK and EPHEMERON */
+      0,              /**< the object is looked at once more; stores until then cost nothing */
+  TSR_BARRIER_FORWARD /**< what is stored is marked, and the object is not looked at again; every store
+                                 takes the slow path. For objects that are long to look at and seldom
+                                 stored into. Where what is stored is young, or a call copies several
+                                 slots, it is as BACKWARD. Not for WEAK and EPHEMERON. (The barrier of
+                                 Dijkstra and others, 1978.) */
 } tsr_layout_barrier;
 
 /**
