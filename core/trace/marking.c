@@ -28,7 +28,7 @@
 #define MARKING_LEAST_GROWTH   (1.0 / 16)
 /* Before anything was measured; and what a cycle is expected to take at least of what the one before was. Of a heap that
    grows nearly everything is promoted while it is marked, which tells nothing about cycles to come. */
-#define MARKING_NS_PER_BYTE    1.0
+#define MARKING_NS_PER_BYTE    0.5
 #define MARKING_FALL           0.9
 /* What is left of a cycle at least, as a share of what it has taken, or was to take; and what it may take more. */
 #define MARKING_LEFT_SHARE     4
@@ -242,12 +242,12 @@ static double marking_left_ns(const tsr_heap *heap) {
 }
 
 /* Whether the heap may grow for as long as it takes to do what is left in steps of so much time each, if mutators are given as
-   much between two steps as they were before this one. */
+   much between two steps as they were before this one; before the first of a cycle there may have been nothing to do. */
 static bool marking_can_wait(const tsr_heap *heap, uint64_t step_ns) {
   double steps = 1 + marking_left_ns(heap) / (double)step_ns;
   size_t room = marking_room_within(heap, (size_t)heap_stretched_bytes(heap));
   uint64_t given = os_atomic_load(&heap->bytes_allocated) - heap->marking->step_allocated;
-  if (given < MARKING_STEP_BYTES) given = MARKING_STEP_BYTES;
+  if (given < MARKING_STEP_BYTES || heap->marking->spent_ns == 0) given = MARKING_STEP_BYTES;
   return steps * (double)given <= (double)room * BLOCK_BYTES;
 }
 
