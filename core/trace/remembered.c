@@ -165,6 +165,11 @@ static bool object_is_logged(tsr_ref object) {
   return (header_gc_byte(header_load_shared(object)) & GC_LOGGED) != 0;
 }
 
+/* Of an old object, between pauses: whether it has to be in the log. */
+static bool object_waits_in_log(tsr_ref object) {
+  return object_is_logged(object) && !header_is_armed(header_load(object));
+}
+
 static bool object_is_gray(tsr_heap *heap, tsr_ref object) {
   return !header_is_armed(header_load(object)) || seal_is_closed(heap, object);
 }
@@ -175,6 +180,13 @@ bool remembered_waits(tsr_heap *heap, tsr_ref object) {
 }
 
 typedef void object_visit(void *context, tsr_ref object);
+
+static void log_each(const word_log *log, object_visit *visit, void *context) {
+  for (const log_chunk *chunk = log->first; chunk != NULL; chunk = chunk->next) {
+    for (size_t i = 0; i < chunk->count; i++)
+      visit(context, (tsr_ref)chunk->words[i]);
+  }
+}
 
 /* ---- slots of large arrays ------------------------------------------------------------------------------- */
 
@@ -427,15 +439,15 @@ static void settle_object(void *context, tsr_ref object) {
 }
 
 /* Those in remembered blocks are passed by. */
+static void settle_entry(void *context, tsr_ref object) {
+  if (log_stays(context, (uintptr_t)object)) settle_object(context, object);
+}
+
 void remembered_settle(tsr_heap *heap) {
   word_log *doubtful = &heap->remembered->doubtful;
   word_log taken = *doubtful;
   doubtful->first = NULL;
-  for (const log_chunk *chunk = taken.first; chunk != NULL; chunk = chunk->next) {
-    for (size_t i = 0; i < chunk->count; i++) {
-      if (log_stays(heap, chunk->words[i])) settle_object(heap, (tsr_ref)chunk->words[i]);
-    }
-  }
+  log_each(&taken, settle_entry, heap);
   word_log_drop(heap, &taken);
 }
 
@@ -478,24 +490,14 @@ void remembered_purge(tsr_heap *heap) {
 
 bool remembered_has(tsr_heap *heap, tsr_ref object, const tsr_slot *slot) {
   if (!block_space_stays(block_map_space_of(&heap->blocks, (uintptr_t)object))) return true;
-  bool is_logged = object_is_logged(object) && !header_is_armed(header_load(object));
   bool is_in_block =
       remembered_block(heap, object)->remembered != 0 && object_is_gray(heap, object);
-  return is_logged || is_in_block || remembered_has_slot(heap, slot);
+  return object_waits_in_log(object) || is_in_block || remembered_has_slot(heap, slot);
 }
 
 bool remembered_is_logged(tsr_heap *heap, tsr_ref object) {
   bool is_old = block_is_old(block_map_space_of(&heap->blocks, (uintptr_t)object));
-  return is_old && object_is_logged(object) && !header_is_armed(header_load(object)) &&
-         remembered_block(heap, object)->remembered == 0;
-}
-
-static void log_each(const word_log *log, void (*visit)(void *context, tsr_ref object),
-                     void *context) {
-  for (const log_chunk *chunk = log->first; chunk != NULL; chunk = chunk->next) {
-    for (size_t i = 0; i < chunk->count; i++)
-      visit(context, (tsr_ref)chunk->words[i]);
-  }
+  return is_old && object_waits_in_log(object) && remembered_block(heap, object)->remembered == 0;
 }
 
 void remembered_each_logged(const tsr_heap *heap, void (*visit)(void *context, tsr_ref object),

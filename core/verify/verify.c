@@ -204,8 +204,7 @@ static const char *object_fault(const tsr_heap *heap, tsr_ref object, size_t roo
   }
   if ((gc & GC_ARMED) != 0 && !is_armed_rightly(heap, object)) {
     return "only sealed objects are armed, and under a plan with a write barrier old ones and "
-           "large arrays: the GC "
-           "byte belongs to the collector";
+           "large arrays: the GC byte belongs to the collector";
   }
   if ((gc & GC_AGE_BITS) != 0 && !heap->plan->barrier->arms_objects) {
     return "only a plan with a write barrier sets age bits: the GC byte belongs to the collector";
