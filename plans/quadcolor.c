@@ -28,7 +28,8 @@ static size_t quadcolor_young(const tsr_heap *heap) {
 }
 
 static size_t quadcolor_gap_bytes(const tsr_heap *heap) {
-  return arena_free_bytes(&heap->spaces->arenas[ARENA_PROMOTED]);
+  return arena_free_bytes(&heap->spaces->arenas[ARENA_PROMOTED]) +
+         arena_free_bytes(&heap->spaces->arenas[ARENA_LEAVES]);
 }
 
 static bool quadcolor_has_room(const tsr_heap *heap, size_t default_blocks) {
@@ -75,9 +76,11 @@ static void quadcolor_prepare(tsr_heap *heap) {
   marking_prepare(heap);
   copy_space_prepare(&heap->spaces->copy);
   for (uint32_t i = 0; i < heap->team->active; i++) {
-    copy_buffer *promotions = &team_worker(heap->team, i)->promotions;
-    promotions->marks = !heap->minor || heap_is_marking(heap);
-    team_worker(heap->team, i)->survived = heap->nursery.promotes_at_once ? QUADCOLOR_AGE : 0;
+    struct worker *worker = team_worker(heap->team, i);
+    worker->promotions.marks = worker->leaves.marks = !heap->minor || heap_is_marking(heap);
+    /* Two kinds of blocks that are partly filled, and two for each worker, would be a waste then. */
+    if (heap->emergency) worker->promotions.leaves = &worker->promotions;
+    worker->survived = heap->nursery.promotes_at_once ? QUADCOLOR_AGE : 0;
   }
   if (heap->minor) {
     large_space_prepare_young(&heap->spaces->large);
@@ -90,18 +93,21 @@ static void quadcolor_prepare(tsr_heap *heap) {
 }
 
 OS_ALWAYS_INLINE tsr_ref quadcolor_move_all(struct worker *worker, uintptr_t base, tsr_ref object,
-                                            uint64_t header, size_t bytes, bool shared) {
+                                            uint64_t header, uint64_t trace, bool shared) {
   /* What is old has no age; and what was old before is in the log no more. */
   header &= ~((uint64_t)GC_AGE_BITS << GC_BYTE_SHIFT);
-  return copy_promote(&worker->promotions, base, object, header, bytes, shared);
+  copy_buffer *targets = &worker->promotions;
+  if (kernel_is_leaf(header, trace)) targets = targets->leaves;
+  return copy_promote(targets, base, object, header, layout_trace_bytes(trace), shared);
 }
 
 OS_ALWAYS_INLINE tsr_ref quadcolor_move_old(struct worker *worker, uintptr_t base, tsr_ref object,
-                                            uint64_t header, size_t bytes, bool shared) {
+                                            uint64_t header, uint64_t trace, bool shared) {
   if (((header | worker->survived) & QUADCOLOR_AGE) != 0) {
-    return quadcolor_move_all(worker, base, object, header, bytes, shared);
+    return quadcolor_move_all(worker, base, object, header, trace, shared);
   }
-  return copy_evacuate(&worker->targets, base, object, header | QUADCOLOR_AGE, bytes, shared);
+  return copy_evacuate(&worker->targets, base, object, header | QUADCOLOR_AGE,
+                       layout_trace_bytes(trace), shared);
 }
 
 OS_ALWAYS_INLINE tsr_ref quadcolor_visit(kernel_run *run, tsr_ref object, uintptr_t granule,

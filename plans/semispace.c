@@ -11,8 +11,8 @@ static void semispace_prepare(tsr_heap *heap) {
 }
 
 OS_ALWAYS_INLINE tsr_ref semispace_move(struct worker *worker, uintptr_t base, tsr_ref object,
-                                        uint64_t header, size_t bytes, bool shared) {
-  return copy_evacuate(&worker->targets, base, object, header, bytes, shared);
+                                        uint64_t header, uint64_t trace, bool shared) {
+  return copy_evacuate(&worker->targets, base, object, header, layout_trace_bytes(trace), shared);
 }
 
 OS_ALWAYS_INLINE tsr_ref semispace_visit(kernel_run *run, tsr_ref object, uintptr_t granule,

@@ -12,7 +12,7 @@ _Static_assert(TSR_OBJECT_ALIGN == 8, "the library itself is built for the least
 /* Checks, then the fast path, then the ladder. */
 static void *alloc_checked(tsr_mutator *mutator, allocation *a, tsr_error *error) {
   if (allocation_check(mutator->heap, a, error) != TSR_OK) return NULL;
-  return allocate(mutator, bump_slot_for(mutator, allocation_placement(a)), a, error);
+  return allocate(mutator, bump_slot_for(mutator, a), a, error);
 }
 
 /* The same from the pair that missed. One of the mutator's own says the placement, too. */
@@ -95,12 +95,11 @@ tsr_status tsr_post_alloc(tsr_mutator *mutator, tsr_ref object, size_t size,
   tsr_status status = new_object_check(mutator->heap, object, size, semantics, &error);
   if (status != TSR_OK) {
     heap_report(mutator->heap, mutator, &error);
-  } else if ((semantics & TSR_LEAF) != 0) {
-    header_set_gc_bits(object, GC_LEAF);
-  } else if (mutator->heap->plan->barrier->arms_objects) {
-    object_add_slot_bits(mutator->heap, object);
+    return status;
   }
-  return status;
+  if ((semantics & TSR_LEAF) != 0) header_set_gc_bits(object, GC_LEAF);
+  object_note_large(mutator->heap, object);
+  return TSR_OK;
 }
 
 tsr_status tsr_shrink(tsr_mutator *mutator, tsr_ref object, size_t new_size, tsr_error *error) {

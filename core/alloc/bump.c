@@ -19,6 +19,16 @@ static arena *bump_default_arena(const tsr_heap *heap) {
   return heap_form(heap)->promoted_arena ? &arenas[ARENA_PROMOTED] : NULL;
 }
 
+/* Leaves that are born old have blocks of their own, like those that are promoted. What a reservation holds serves all alike. */
+bump_slot *bump_slot_for(tsr_mutator *mutator, const allocation *a) {
+  struct tsr_mutator_private *own = mutator->private_part;
+  uint32_t placement = allocation_placement(a);
+  bool is_leaf = placement == TSR_DEFAULT && (a->semantics & TSR_LEAF) != 0;
+  return is_leaf && heap_form(mutator->heap)->promoted_arena && !own->reserves
+             ? &own->leaves
+             : &own->pairs[placement];
+}
+
 static bump_slot bump_default_slot(const tsr_heap *heap, tsr_bump_pointer *pair) {
   return (bump_slot){.pair = pair, .arena = bump_default_arena(heap), .is_default = true};
 }
@@ -52,6 +62,8 @@ void bump_open(tsr_mutator *mutator) {
   for (size_t i = 0; i < TSR_BUMP_POINTERS; i++)
     pairs[i] = (bump_slot){.pair = &mutator->bump[i]};
   pairs[TSR_DEFAULT] = bump_default_slot(mutator->heap, pairs[TSR_DEFAULT].pair);
+  mutator->private_part->leaves =
+      (bump_slot){.pair = &mutator->private_part->leaves_pair, .is_for_leaves = true};
   pairs[TSR_IMMORTAL].arena = &arenas[ARENA_IMMORTAL];
   pairs[TSR_NON_MOVING].arena = &arenas[ARENA_NON_MOVING];
 }
@@ -66,13 +78,14 @@ void bump_close(struct tsr_mutator_private *own) {
                   own->reserved_capacity * sizeof *own->reserved);
 }
 
-/* Those of the mutator's own, by placement, and behind them those that the VM registered. */
+/* Those of the mutator's own, by placement, the one for leaves, and behind them those that the VM registered. */
 static uint32_t bump_slots(const struct tsr_mutator_private *own) {
-  return (uint32_t)TSR_BUMP_POINTERS + own->cached_count;
+  return (uint32_t)TSR_BUMP_POINTERS + 1 + own->cached_count;
 }
 
 static bump_slot *bump_slot_at(struct tsr_mutator_private *own, uint32_t i) {
-  return i < TSR_BUMP_POINTERS ? &own->pairs[i] : &own->cached[i - TSR_BUMP_POINTERS];
+  if (i < TSR_BUMP_POINTERS) return &own->pairs[i];
+  return i == TSR_BUMP_POINTERS ? &own->leaves : &own->cached[i - TSR_BUMP_POINTERS - 1];
 }
 
 static uint32_t bump_find_cached(const struct tsr_mutator_private *own,
@@ -185,15 +198,27 @@ static size_t bump_buffer_bytes(const tsr_heap *heap) {
   return bytes & ~(heap->object_align - 1);
 }
 
+static bool bump_find_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least,
+                             size_t preferred, memory_allowance allowance, arena_cursor *cursor,
+                             bump_buffer *taken) {
+  tsr_heap *heap = mutator->heap;
+  arena *arenas = heap->spaces->arenas;
+  if (slot->is_for_leaves &&
+      arena_take(&arenas[ARENA_LEAVES], least, preferred, allowance, cursor, taken)) {
+    return true;
+  }
+  arena *a = slot->is_default || slot->is_for_leaves ? bump_default_arena(heap) : slot->arena;
+  if (a == NULL) {
+    if (bump_blocks_take(&heap->spaces->copy.to, least, preferred, allowance, taken)) return true;
+    if (!bump_is_born_old(mutator, slot)) return false;
+    a = &arenas[ARENA_PROMOTED];
+  }
+  return arena_take(a, least, preferred, allowance, cursor, taken);
+}
+
 bool bump_take_buffer(tsr_mutator *mutator, const bump_slot *slot, size_t least, size_t preferred,
                       memory_allowance allowance, arena_cursor *cursor, bump_buffer *taken) {
-  tsr_heap *heap = mutator->heap;
-  arena *a = slot->is_default ? bump_default_arena(heap) : slot->arena;
-  if (a == NULL && !bump_blocks_take(&heap->spaces->copy.to, least, preferred, allowance, taken)) {
-    if (!bump_is_born_old(mutator, slot)) return false;
-    a = &heap->spaces->arenas[ARENA_PROMOTED];
-  }
-  if (a != NULL && !arena_take(a, least, preferred, allowance, cursor, taken)) return false;
+  if (!bump_find_buffer(mutator, slot, least, preferred, allowance, cursor, taken)) return false;
   mutator->private_part->stress_bytes += taken->end - taken->start;
   return true;
 }

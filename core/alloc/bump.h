@@ -17,11 +17,9 @@ void bump_open(tsr_mutator *mutator);
 /* Frees what bump_register() and the verifier's records took. */
 void bump_close(struct tsr_mutator_private *own);
 
-/* The slot that serves a placement, and the one of a pair. A pair that is neither the mutator's own nor
+/* The slot that serves an allocation, and the one of a pair. A pair that is neither the mutator's own nor
    registered is served from the copy space: whoever has it sets it to zero when mutators are resumed. */
-static inline bump_slot *bump_slot_for(tsr_mutator *mutator, uint32_t placement) {
-  return &mutator->private_part->pairs[placement];
-}
+bump_slot *bump_slot_for(tsr_mutator *mutator, const allocation *a);
 bump_slot *bump_slot_of(tsr_mutator *mutator, tsr_bump_pointer *pair);
 
 /* Serves the allocation from the slot's pair, or returns 0. A stale pair is fatal. */

@@ -33,7 +33,8 @@ typedef struct local_scopes {
 typedef struct bump_slot {
   tsr_bump_pointer *pair;
   arena *arena;           /* that its buffer is of; NULL: the copy space */
-  bool is_default;        /* it serves default placement, from wherever that is served */
+  bool is_default;        /* it serves default placement, from wherever that is served; */
+  bool is_for_leaves;     /* and this one what refers to nothing, from leaf blocks while there are any */
   bump_buffer buffer;     /* handed out last, and not retired; empty: none */
   arena_cursor cursor;    /* where the next ones come from, between old objects */
   tsr_bump_pointer aside; /* what the pair holds, while a no-allocation section is open */
@@ -53,6 +54,9 @@ struct tsr_mutator_private {
   /* The four of the mutator, by placement, and those that the VM registered. All that follows is
      owned by the mutator's thread, and by the collecting thread in a pause. */
   bump_slot pairs[TSR_BUMP_POINTERS];
+  /* Default placement again, of leaves that are born old. */
+  bump_slot leaves;
+  tsr_bump_pointer leaves_pair;
   uintptr_t
       unwalkable; /* an object that kept a buffer from being retired when pairs were revoked last; 0: none */
   bump_slot foreign; /* for the time of a call: a pair that the VM itself sees to */

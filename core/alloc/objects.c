@@ -46,11 +46,16 @@ tsr_status object_check(const tsr_mutator *mutator, tsr_ref object, const char *
                    (void *)object);
 }
 
-void object_add_slot_bits(tsr_heap *heap, tsr_ref object) {
+void object_note_large(tsr_heap *heap, tsr_ref object) {
   if (!block_space_begins_large(object_space(heap, object))) return;
+  large_space *large = &heap->spaces->large;
   const layout *l = layout_of(heap->layouts, object);
-  if (l->kind != TSR_LAYOUT_REFERENCES && l->kind != TSR_LAYOUT_ELEMENTS) return;
-  large_space_add_slot_bits(&heap->spaces->large, object);
+  bool is_array = l->kind == TSR_LAYOUT_REFERENCES || l->kind == TSR_LAYOUT_ELEMENTS;
+  if (layout_is_leaf(l) || header_is_leaf(header_load(object))) {
+    large_space_note_leaf(large, object);
+  } else if (is_array && heap->plan->barrier->arms_objects) {
+    large_space_add_slot_bits(large, object);
+  }
 }
 
 /* ---- shrinking --------------------------------------------------------------------------------------- */
@@ -69,7 +74,7 @@ static void object_cut(tsr_mutator *mutator, tsr_ref object, enum block_space sp
   }
   memset((void *)tail, 0, old_bytes - bytes);
   if (bump_cut_last(mutator, (uintptr_t)object + old_bytes, tail)) return;
-  if (space == BLOCK_ARENA || space == BLOCK_MOVABLE || space == BLOCK_SEALED) {
+  if (block_space_has_bits_only(space) || space == BLOCK_SEALED) {
     arena_shrink(spaces_arena_of(heap, tail), tail);
   }
 }

@@ -20,7 +20,7 @@ tsr_status object_shrink(tsr_mutator *mutator, tsr_ref object, size_t new_bytes,
 tsr_status object_seal(tsr_mutator *mutator, tsr_ref object, tsr_error *error);
 tsr_status object_unseal(tsr_mutator *mutator, tsr_ref object, tsr_error *error);
 
-/* Of a new object, if it is large and an array with references: has bits for its slots. */
-void object_add_slot_bits(tsr_heap *heap, tsr_ref object);
+/* Of a new object, if it is large: that it is a leaf; or, of an array with references, bits for its slots. */
+void object_note_large(tsr_heap *heap, tsr_ref object);
 
 #endif

@@ -46,7 +46,7 @@ bool reservation_next(tsr_mutator *mutator, const bump_slot *slot, const allocat
                       bump_buffer *taken) {
   struct tsr_mutator_private *own = mutator->private_part;
   if (allocation_placement(a) != TSR_DEFAULT || !allocation_is_bumped(a)) return false;
-  TSR_CHECK(slot->is_default, "a pair that serves default placement is marked so");
+  TSR_CHECK(slot->is_default, "a pair that a reservation serves is one for default placement");
   (void)slot;
   own->reserves = own->reserved_count > 0;
   if (own->reserves) *taken = own->reserved[--own->reserved_count];

@@ -34,6 +34,7 @@ enum block_space {
   BLOCK_LARGE,
   BLOCK_SEALED, /* an arena's whose objects have pages of their own, and may be sealed */
   /* From here on, by their bit and nothing else: block_space_has_bits_only(). */
+  BLOCK_LEAVES, /* an arena's whose objects refer to nothing: whoever marks them need not look at them */
   BLOCK_ARENA,  /* whose objects stay where they are */
   BLOCK_MOVABLE /* an arena's whose objects compaction may move */
 };
@@ -56,7 +57,7 @@ static inline bool block_space_is_large(enum block_space space) {
 }
 
 static inline bool block_space_has_bits_only(enum block_space space) {
-  return space >= BLOCK_ARENA;
+  return space >= BLOCK_LEAVES;
 }
 
 enum block_flag {
@@ -66,6 +67,7 @@ enum block_flag {
   BLOCK_OPENED = 8,   /* sealed pages are open for the collector, in this pause */
   BLOCK_SHRUNK = 16,  /* immortal arena: the end of an object here is free from the next sweep on */
   BLOCK_UNRETIRED = 32, /* arena: has buffers that nobody retires: the next collection walks them */
+  BLOCK_LEAF = 32,      /* large: the object refers to nothing, and is not looked at when it is reached */
   BLOCK_PLACED = 64,    /* arena: compaction leaves its objects where they are, in this pause */
   BLOCK_BORN_ARMED =
       64, /* large: while the object is young and armed, each slot that leads somewhere is noted */
@@ -85,7 +87,7 @@ typedef struct block {
   };
   uint8_t flags; /* enum block_flag. Owned by the space while in use, by the map while free */
   union {
-    uint8_t arena; /* arena: which one has it; from-space: ARENA_PROMOTED if that has given it up */
+    uint8_t arena; /* arena: which one has it; from-space: the one that has given it up, if any */
     uint8_t
         stored; /* large, each block: some slots of an array in it are noted (core/trace/remembered.h). Set
                        by any thread, cleared in a pause */

@@ -338,8 +338,8 @@ static layout layout_compile(const tsr_layout *given, size_t object_align) {
 
 static uint64_t layout_trace_of_slots(const layout *l) {
   bool simple = l->kind == TSR_LAYOUT_FIXED || l->kind == TSR_LAYOUT_BYTES;
+  if (layout_is_leaf(l)) return 0;
   if (!simple || l->wide_words != 0) return LAYOUT_NOT_PLAIN;
-  if (l->fixed_refs == 0) return 0;
   uint64_t first = (uint64_t)__builtin_ctzll(l->fixed_refs);
   uint64_t run = l->fixed_refs >> first;
   if ((run & (run + 1)) != 0) return LAYOUT_NOT_PLAIN;

@@ -77,6 +77,11 @@ static inline bool layout_trace_is_plain(uint64_t trace) {
   return (trace & LAYOUT_NOT_PLAIN) == 0;
 }
 
+/* Whether objects of the layout are known to refer to nothing. */
+static inline bool layout_trace_is_leaf(uint64_t trace) {
+  return (trace & (LAYOUT_NOT_PLAIN | UINT8_MAX)) == 0;
+}
+
 /* Builds heap->layouts and registers the binding's own layouts. */
 tsr_status layout_table_open(tsr_heap *heap, tsr_error *error);
 void layout_table_close(tsr_heap *heap);
@@ -169,6 +174,12 @@ static inline bool layout_has_element_slot(const layout *l, tsr_ref object, cons
   size_t within = offset % l->element_bytes;
   return within % sizeof(tsr_slot) == 0 &&
          (l->element_refs >> (within / sizeof(tsr_slot)) & 1) != 0;
+}
+
+/* Whether objects of the layout have no slots, and no callback that might tell of some. */
+static inline bool layout_is_leaf(const layout *l) {
+  bool simple = l->kind == TSR_LAYOUT_FIXED || l->kind == TSR_LAYOUT_BYTES;
+  return simple && l->wide_words == 0 && l->fixed_refs == 0;
 }
 
 /* Whether an object's references are not all in slots that the trace visits within the object: a callback tells where they

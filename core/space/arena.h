@@ -13,12 +13,13 @@
  * nothing. Mutators go on with it, a few blocks at a time, and whoever wants to know which objects of a block there are
  * sweeps it first. It ends before another trace marks anything [design: lazy-sweep].
  *
- * There are seven, all the same but for three properties. The *movable* one is for plans that compact. An
+ * There are eight, all the same but for four properties. The *movable* one is for plans that compact. An
  * *immortal* arena's sweep clears the marks and frees nothing, and its objects are roots. A *sealable* arena's
  * objects have whole pages for themselves, so that each can be sealed (core/space/seal.h). Nobody takes buffers
  * from the *frozen* one, whose blocks come from where default placement bumps (core/space/freeze.c). And what was young
- * is *promoted* into the last, under a plan with two generations, to stay there until its block is found to be sparse
- * (core/space/evacuate.c).
+ * is *promoted* into the last two, under a plan with two generations, to stay there until its block is found to be sparse
+ * (core/space/evacuate.c): what refers to nothing into blocks of its own, which a trace never looks into
+ * [design: leaf-blocks].
  */
 #ifndef CORE_SPACE_ARENA_H
 #define CORE_SPACE_ARENA_H
@@ -33,8 +34,14 @@ enum arena_id {
   ARENA_SEALABLE_IMMORTAL,
   ARENA_FROZEN,
   ARENA_PROMOTED,
+  ARENA_LEAVES,
   ARENAS
 };
+
+/* Whether a collection of everything may move what is in it. */
+static inline bool arena_is_evacuated(enum arena_id id) {
+  return id >= ARENA_PROMOTED;
+}
 
 #define ARENA_RUN_CLASSES 13
 

@@ -153,9 +153,9 @@ static uintptr_t copy_find(copy_buffer *targets, tsr_ref object, uint64_t header
   return target != 0 ? target : copy_find_room(targets, l, *bytes + grown);
 }
 
-/* Whether a block of from-space is one that the promoted arena has given up. */
+/* Whether a block of from-space is one that an arena has given up. */
 static bool copy_block_is_old(const block *b) {
-  return b->arena == ARENA_PROMOTED;
+  return arena_is_evacuated((enum arena_id)b->arena);
 }
 
 static bool copy_is_old(const copy_space *space, tsr_ref object) {
@@ -171,12 +171,21 @@ static copy_buffer *copy_otherwise(const copy_buffer *targets, tsr_ref object) {
   return NULL;
 }
 
+/* Where an object of any layout goes. */
+static copy_buffer *copy_choose(copy_buffer *targets, tsr_ref object, uint64_t header) {
+  if (targets->leaves == NULL) return targets;
+  const layout *l = layout_of_header(targets->space->to.heap->layouts, object, header);
+  bool is_leaf = header_is_leaf(header) || (l != NULL && layout_is_leaf(l));
+  return is_leaf ? targets->leaves : targets;
+}
+
 /* Whether an object stays without a search. */
 static bool copy_stays(const copy_space *space, tsr_ref object) {
   return os_atomic8_is_set(&space->old_stays) && copy_is_old(space, object);
 }
 
-tsr_ref copy_evacuate_any(copy_buffer *targets, tsr_ref object, uint64_t header, bool shared) {
+tsr_ref copy_evacuate_any(copy_buffer *wanted, tsr_ref object, uint64_t header, bool shared) {
+  copy_buffer *targets = copy_choose(wanted, object, header);
   const tsr_heap *heap = targets->space->to.heap;
   size_t grown = header_is_hashed(header) ? heap->hash_word_bytes : 0;
   size_t bytes;
@@ -257,8 +266,8 @@ static size_t copy_space_release_block(copy_space *space, uint32_t index) {
   }
   if (copy_block_is_old(b)) {
     /* It was none of the old when its objects were scanned. */
-    heap_note_block(space->to.heap, index);
-    arena_take_back(&space->to.heap->spaces->arenas[ARENA_PROMOTED], index);
+    if (b->arena != ARENA_LEAVES) heap_note_block(space->to.heap, index);
+    arena_take_back(&space->to.heap->spaces->arenas[b->arena], index);
     return 0;
   }
   size_t kept_bytes = copy_block_rewrite(space, index);

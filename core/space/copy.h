@@ -29,7 +29,7 @@ typedef struct copy_space {
       hash_bytes; /* by which hashed objects will grow when they are copied; any thread, by atomic
                                   addition; set anew in a pause */
   uint8_t exhausted; /* this collection found no destination once; set by any worker */
-  uint8_t old_stays; /* nor one for an object of the promoted arena: set likewise */
+  uint8_t old_stays; /* nor one for an object that was promoted before: set likewise */
 } copy_space;
 
 /* Where one collecting thread copies to: a block, filled from the bottom. */
@@ -49,6 +49,7 @@ typedef struct copy_buffer {
   struct arena
       *arena; /* NULL: it copies into the space; else objects are promoted into this arena */
   struct copy_buffer *otherwise; /* where an object goes that finds no room here; NULL: it stays */
+  struct copy_buffer *leaves;    /* NULL, or: where objects go that refer to nothing */
   bool marks;                    /* what is promoted has been reached */
   copy_target main, overflow;
   size_t live_bytes; /* copied */
@@ -87,7 +88,7 @@ uintptr_t copy_block_end(const copy_buffer *targets, uint32_t index);
 void copy_flush(const copy_buffer *targets);
 
 /* As copy_evacuate(), of any object. */
-tsr_ref copy_evacuate_any(copy_buffer *targets, tsr_ref object, uint64_t header, bool shared);
+tsr_ref copy_evacuate_any(copy_buffer *wanted, tsr_ref object, uint64_t header, bool shared);
 /* Marks an object of from-space as staying where it is. `header` is its first word, unclaimed. */
 void copy_keep(const copy_space *space, tsr_ref object, uint64_t header);
 

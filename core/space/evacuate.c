@@ -1,9 +1,9 @@
 /*
- * Evacuation: what lies in sparse blocks of the promoted arena is promoted again, elsewhere.
+ * Evacuation: what lies in sparse blocks of promoted objects is promoted again, elsewhere.
  *
  * A sparse block becomes a block of from-space before a trace of everything begins, and whatever the trace does with
  * from-space it does with this: what is reached is copied. Where something is pinned there, or finds no room, the block goes
- * back to the arena as it is [design: evacuation]. The sparsest go first.
+ * back to its arena as it is [design: evacuation]. The sparsest go first.
  */
 #include "core/space/spaces.h"
 
@@ -36,14 +36,20 @@ typedef struct evacuate_choice {
   size_t some_bytes; /* with so much in use together */
 } evacuate_choice;
 
-static evacuate_choice evacuate_choose(const arena *a, uint32_t workers) {
-  size_t most = a->heap->emergency ? EVACUATE_EMERGENCY : EVACUATE_MOST_USED;
-  size_t step = most / EVACUATE_CLASSES, used_bytes[EVACUATE_CLASSES] = {0};
-  size_t room = evacuate_room_blocks(a->heap, workers) * BLOCK_BYTES;
+/* What is in use in an arena's blocks, by the class of each, of those below the last class's end. */
+static void evacuate_count(const arena *a, size_t step, size_t *used_bytes) {
   for (uint32_t i = a->first; i != BLOCK_NONE; i = block_map_at(&a->heap->blocks, i)->next) {
     size_t used = arena_used_bytes(a, i);
-    if (used < most) used_bytes[used / step] += used;
+    if (used < step * EVACUATE_CLASSES) used_bytes[used / step] += used;
   }
+}
+
+static evacuate_choice evacuate_choose(const tsr_heap *heap, uint32_t workers) {
+  size_t most = heap->emergency ? EVACUATE_EMERGENCY : EVACUATE_MOST_USED;
+  size_t step = most / EVACUATE_CLASSES, used_bytes[EVACUATE_CLASSES] = {0};
+  size_t room = evacuate_room_blocks(heap, workers) * BLOCK_BYTES;
+  evacuate_count(&heap->spaces->arenas[ARENA_PROMOTED], step, used_bytes);
+  evacuate_count(&heap->spaces->arenas[ARENA_LEAVES], step, used_bytes);
   size_t k = 0;
   while (k < EVACUATE_CLASSES && used_bytes[k] <= room)
     room -= used_bytes[k++];
@@ -58,16 +64,20 @@ static bool evacuate_takes(evacuate_choice *choice, size_t used) {
   return true;
 }
 
-void spaces_evacuate(tsr_heap *heap, uint32_t workers) {
-  arena *a = &heap->spaces->arenas[ARENA_PROMOTED];
-  evacuate_choice choice = evacuate_choose(a, workers);
+static void evacuate_some(arena *a, evacuate_choice *choice) {
   for (uint32_t *link = &a->first; *link != BLOCK_NONE;) {
     uint32_t index = *link;
-    if (evacuate_takes(&choice, arena_used_bytes(a, index))) {
+    if (evacuate_takes(choice, arena_used_bytes(a, index))) {
       arena_give_up(a, link);
-      copy_space_add_source(&heap->spaces->copy, index);
+      copy_space_add_source(&a->heap->spaces->copy, index);
     } else {
-      link = &block_map_at(&heap->blocks, index)->next;
+      link = &block_map_at(&a->heap->blocks, index)->next;
     }
   }
+}
+
+void spaces_evacuate(tsr_heap *heap, uint32_t workers) {
+  evacuate_choice choice = evacuate_choose(heap, workers);
+  evacuate_some(&heap->spaces->arenas[ARENA_PROMOTED], &choice);
+  evacuate_some(&heap->spaces->arenas[ARENA_LEAVES], &choice);
 }

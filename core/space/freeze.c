@@ -58,5 +58,6 @@ bool spaces_freeze(tsr_heap *heap) {
   spaces_retire_blocks(heap);
   arena_take_over_all(&arenas[ARENA_FROZEN], &arenas[ARENA_MOVABLE]);
   arena_take_over_all(&arenas[ARENA_FROZEN], &arenas[ARENA_PROMOTED]);
+  arena_take_over_all(&arenas[ARENA_FROZEN], &arenas[ARENA_LEAVES]);
   return true;
 }

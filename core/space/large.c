@@ -107,6 +107,23 @@ void large_space_add_slot_bits(large_space *space, tsr_ref object) {
   header_set_gc_bits(object, GC_ARMED);
 }
 
+static block *large_head(const large_space *space, tsr_ref object) {
+  const block_map *map = &space->heap->blocks;
+  return block_map_at(map, block_map_index(map, (uintptr_t)object));
+}
+
+void large_space_note_leaf(large_space *space, tsr_ref object) {
+  large_head(space, object)->flags |= BLOCK_LEAF;
+}
+
+bool large_space_is_leaf(const large_space *space, tsr_ref object) {
+  return (large_head(space, object)->flags & BLOCK_LEAF) != 0;
+}
+
+void large_space_look_into(large_space *space, tsr_ref object) {
+  large_head(space, object)->flags &= (uint8_t)~BLOCK_LEAF;
+}
+
 bool large_space_is_armed_young(const large_space *space, tsr_ref object) {
   const block_map *map = &space->heap->blocks;
   if (block_map_space_of(map, (uintptr_t)object) != BLOCK_LARGE_YOUNG) return false;
@@ -184,6 +201,7 @@ bool large_space_reach(large_space *space, tsr_ref object, bool shared) {
   } else if (!os_atomic8_set_first(&b->reached)) {
     return false;
   }
+  if ((b->flags & BLOCK_LEAF) != 0) return true;
   size_t room = large_space_room(space, object);
   HEAP_ALWAYS_CHECK(
       space->heap,

@@ -44,6 +44,12 @@ uintptr_t large_space_allocate(large_space *space, size_t bytes, size_t align, s
    long to read is armed, for its slots are empty still. */
 void large_space_add_slot_bits(large_space *space, tsr_ref object);
 
+/* Of a new object: it refers to nothing, and whoever reaches it need not look at it. */
+void large_space_note_leaf(large_space *space, tsr_ref object);
+bool large_space_is_leaf(const large_space *space, tsr_ref object);
+/* In a pause: whoever reaches it has to, from now on. */
+void large_space_look_into(large_space *space, tsr_ref object);
+
 /* Whether an object is young and was born armed. While it still is, each slot that refers to something is noted. */
 bool large_space_is_armed_young(const large_space *space, tsr_ref object);
 

@@ -103,6 +103,25 @@ void spaces_retire_blocks(tsr_heap *heap) {
   arena_retire_blocks(&heap->spaces->arenas[ARENA_PROMOTED]);
 }
 
+void spaces_look_into_leaves(tsr_heap *heap, tsr_ref leaf) {
+  unsigned char *spaces = block_map_spaces(&heap->blocks);
+  uint32_t index = block_map_index(&heap->blocks, (uintptr_t)leaf);
+  if (block_space_begins_large((enum block_space)spaces[index]))
+    large_space_look_into(&heap->spaces->large, leaf);
+  if (spaces[index] != BLOCK_LEAVES) return;
+  os_atomic8_store(&spaces[index], BLOCK_ARENA);
+  heap->spaces->looks_into_leaves = true;
+}
+
+void spaces_pass_by_leaves(tsr_heap *heap) {
+  if (!heap->spaces->looks_into_leaves) return;
+  heap->spaces->looks_into_leaves = false;
+  const block_map *map = &heap->blocks;
+  for (uint32_t i = heap->spaces->arenas[ARENA_LEAVES].first; i != BLOCK_NONE;
+       i = block_map_at(map, i)->next)
+    os_atomic8_store(&block_map_spaces(map)[i], BLOCK_LEAVES);
+}
+
 void spaces_return_memory(tsr_heap *heap, bool is_idle) {
   block_map_end_collection(&heap->blocks, is_idle);
   if (heap->verifies)
@@ -134,6 +153,7 @@ tsr_ref spaces_object_of(const tsr_heap *heap, uintptr_t address) {
   case BLOCK_UNCOMMITTED:
   case BLOCK_FREE:
     return NULL;
+  case BLOCK_LEAVES:
   case BLOCK_ARENA:
   case BLOCK_MOVABLE:
   case BLOCK_SEALED:

@@ -16,6 +16,7 @@ struct spaces {
   large_space large;
   compaction compaction; /* of the movable arena */
   slide slide;
+  bool looks_into_leaves; /* some block of the leaf arena passes for another's; in a pause */
 };
 
 /* Builds heap->spaces. */
@@ -53,6 +54,11 @@ void spaces_clear_marks(tsr_heap *heap);
 
 /* Sets the start bits of objects in buffers that were abandoned. World stopped. */
 void spaces_retire_blocks(tsr_heap *heap);
+
+/* In a pause, of a leaf that has not been reached: whoever reaches an object of its block has to look at it. Until all such are
+   passed by again. */
+void spaces_look_into_leaves(tsr_heap *heap, tsr_ref leaf);
+void spaces_pass_by_leaves(tsr_heap *heap);
 
 /* Calls back for every object of every space, or for every immortal one. World stopped, no buffer handed out. */
 void spaces_enumerate(const tsr_heap *heap, tsr_object_callback callback, void *context);

@@ -43,7 +43,7 @@ bool copying_visit_key(copying_move *move, struct worker *worker, tsr_ref object
   tsr_ref now = object;
   if (block_map_space_of(&heap->blocks, (uintptr_t)object) == heap->spaces->copy.from_space) {
     header_store_shared(object, claimed);
-    now = move(worker, heap->blocks.base, object, header, 0, shared);
+    now = move(worker, heap->blocks.base, object, header, LAYOUT_NOT_PLAIN, shared);
   }
   if (now == object) {
     header_store_shared(home, header_with_forward_bits(header, GC_STAYS));
@@ -72,6 +72,7 @@ size_t copying_release(tsr_heap *heap) {
     struct worker *worker = team_worker(heap->team, i);
     live_bytes += worker->targets.live_bytes;
     copy_retire(&worker->promotions);
+    copy_retire(&worker->leaves);
     copy_retire(&worker->targets);
   }
   return live_bytes + copy_space_release(&heap->spaces->copy);

@@ -10,9 +10,9 @@
 
 #include "core/trace/kernel.h"
 
-/* Moves an object as copy_evacuate() does, or lets it stay. */
+/* Moves an object as copy_evacuate() does, or lets it stay. `trace` is what is known of its layout (core/object/layout.h). */
 typedef tsr_ref copying_move(struct worker *worker, uintptr_t base, tsr_ref object, uint64_t header,
-                             size_t bytes, bool shared);
+                             uint64_t trace, bool shared);
 
 /*
  * An object that ephemerons wait for, in the copy space. Claims are made on its first word where that is kept. It
@@ -53,9 +53,9 @@ OS_ALWAYS_INLINE tsr_ref copying_visit_copied(copying_move *move, kernel_run *ru
     os_pause();
     header = header_load_shared(object);
   }
-  size_t bytes = layout_trace_bytes(kernel_layout(run, header));
-  tsr_ref now = move(run->worker, run->base, object, header, bytes, shared);
-  if (!header_is_leaf(header)) kernel_push(run, now);
+  uint64_t trace = kernel_layout(run, header);
+  tsr_ref now = move(run->worker, run->base, object, header, trace, shared);
+  if (!kernel_is_leaf(header, trace)) kernel_push(run, now);
   return now;
 }
 

@@ -119,7 +119,7 @@ static bool identities_add(tsr_heap *heap, tsr_ref object, uint64_t hash) {
 bool identities_move(const tsr_heap *heap, tsr_ref object) {
   if (!heap->plan->moves_objects) return false;
   enum block_space space = block_map_space_of(&heap->blocks, (uintptr_t)object);
-  return block_space_is_copied(space) || space == BLOCK_MOVABLE ||
+  return block_space_is_copied(space) || space == BLOCK_MOVABLE || space == BLOCK_LEAVES ||
          spaces_is_in(heap, object, ARENA_PROMOTED);
 }
 

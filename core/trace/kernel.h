@@ -191,7 +191,9 @@ OS_ALWAYS_INLINE void kernel_reach_staying(kernel_run *run, tsr_ref object, uint
   if (TSR_LIKELY(block_space_has_bits_only(space))) {
     HEAP_CHECK(run->worker->heap, arena_is_start(run->worker->heap, object), object,
                "a reference into an arena does not lead to the start of an object");
-    if (object_bit_set_first(run->marks, granule, shared)) kernel_push(run, object);
+    if (object_bit_set_first(run->marks, granule, shared) && space != BLOCK_LEAVES) {
+      kernel_push(run, object);
+    }
   } else if (worker_reach_special(run->worker, object, space, shared)) {
     kernel_push(run, object);
   }
@@ -568,6 +570,11 @@ OS_ALWAYS_INLINE uint64_t kernel_layout(kernel_run *run, uint64_t header) {
   return run->last_trace;
 }
 
+/* Whether an object is known to refer to nothing. */
+OS_ALWAYS_INLINE bool kernel_is_leaf(uint64_t header, uint64_t trace) {
+  return header_is_leaf(header) || layout_trace_is_leaf(trace);
+}
+
 /* Takes the slots of an object. Most are plain. */
 OS_ALWAYS_INLINE void kernel_scan(const kernel k, kernel_run *run, tsr_ref object) {
   uint64_t header = k.shared ? header_load_shared(object) : header_load(object);
@@ -810,6 +817,7 @@ OS_NEVER_INLINE void kernel_rescan_block(const kernel k, struct worker *worker, 
   case BLOCK_LARGE:
     kernel_rescan_object(k, worker, large_space_object(&heap->spaces->large, index));
     return;
+  case BLOCK_LEAVES: /* with a key that ephemerons wait for */
   case BLOCK_ARENA:
   case BLOCK_MOVABLE:
   case BLOCK_SEALED:

@@ -82,7 +82,8 @@ void marking_note_weak(struct worker *worker, tsr_ref object) {
 
 void marking_reach(struct worker *worker, tsr_ref object, enum block_space space, bool shared) {
   if (block_space_has_bits_only(space)) {
-    if (arena_reach(worker->heap, object, shared)) marking_defer(worker, object);
+    if (!arena_reach(worker->heap, object, shared) || space == BLOCK_LEAVES) return;
+    marking_defer(worker, object);
   } else if (worker_reach_special(worker, object, space, shared)) {
     marking_defer(worker, object);
   }

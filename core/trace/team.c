@@ -204,7 +204,7 @@ size_t team_copied_bytes(struct team *team) {
   size_t bytes = 0;
   for (uint32_t i = 0; i < team->active; i++) {
     const struct worker *worker = team_worker(team, i);
-    bytes += worker->targets.live_bytes + worker->promotions.live_bytes;
+    bytes += worker->targets.live_bytes + worker->promotions.live_bytes + worker->leaves.live_bytes;
   }
   return bytes;
 }

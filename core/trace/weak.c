@@ -149,6 +149,7 @@ static void ephemeron_wait(tsr_weak_phase *phase, tsr_ephemeron *e, tsr_ref key)
     return;
   }
   seal_open_reached(phase->heap, key);
+  spaces_look_into_leaves(phase->heap, key);
   large_space_read_whole(&phase->heap->spaces->large, key);
   e->reserved[EPHEMERON_CHAIN] = WEAK_END;
   e->reserved[EPHEMERON_HEADER] = header;
@@ -229,6 +230,7 @@ static void ephemerons_end(tsr_weak_phase *phase) {
     for (unsigned i = 0; i < 3; i++)
       e->reserved[i] = 0;
   }
+  spaces_pass_by_leaves(phase->heap);
 }
 
 /* ---- the phase ---------------------------------------------------------------------------------------------- */

@@ -17,6 +17,9 @@ void worker_reset(struct worker *worker) {
   worker->targets = copy_buffer_empty(&spaces->copy);
   worker->promotions =
       copy_buffer_promoting(&spaces->copy, &spaces->arenas[ARENA_PROMOTED], &worker->targets);
+  worker->leaves =
+      copy_buffer_promoting(&spaces->copy, &spaces->arenas[ARENA_LEAVES], &worker->targets);
+  worker->promotions.leaves = &worker->leaves;
   worker->deadline_ns = worker->turns_left = WORKER_NEVER;
   worker->edges_waiting = 0;
   for (size_t i = 0; i < WORKER_EDGES; i++)
@@ -60,9 +63,11 @@ static bool worker_has_to_scan(tsr_ref object) {
 bool worker_reach_special(struct worker *worker, tsr_ref object, enum block_space space,
                           bool shared) {
   tsr_heap *heap = worker->heap;
+  large_space *large = &heap->spaces->large;
   if (space == BLOCK_SEALED) {
     if (!arena_reach(heap, object, shared)) return false;
-  } else if (space != BLOCK_LARGE || !large_space_reach(&heap->spaces->large, object, shared)) {
+  } else if (space != BLOCK_LARGE || !large_space_reach(large, object, shared) ||
+             large_space_is_leaf(large, object)) {
     return false;
   }
   if (!worker_has_to_scan(object)) return false;

@@ -25,7 +25,8 @@ struct worker {
   bool takes_arrays; /* it has promoted an array of which the noted slots alone are to be visited */
   mark_queue queue;
   copy_buffer targets;       /* where it copies to */
-  copy_buffer promotions;    /* and where those go that leave a young generation */
+  copy_buffer promotions;    /* and where those go that leave a young generation, */
+  copy_buffer leaves;        /* if they refer to something or not */
   uint64_t survived;         /* set in the header of each young object, as it were: it leaves */
   size_t live_bytes;         /* of what it counted in this collection */
   uint64_t cpu_ns;           /* that its thread has spent on this collection */
@@ -84,7 +85,7 @@ bool worker_promote_large(struct worker *worker, tsr_ref object, bool shared);
 OS_ALWAYS_INLINE void worker_reach_staying(struct worker *worker, tsr_ref object,
                                            enum block_space space, bool shared) {
   if (TSR_LIKELY(block_space_has_bits_only(space))) {
-    if (!arena_reach(worker->heap, object, shared)) return;
+    if (!arena_reach(worker->heap, object, shared) || space == BLOCK_LEAVES) return;
   } else if (!worker_reach_special(worker, object, space, shared)) {
     return;
   }

@@ -184,6 +184,12 @@ static bool is_armed_rightly(const tsr_heap *heap, tsr_ref object) {
          seal_is_closed((tsr_heap *)(uintptr_t)heap, object);
 }
 
+/* Whether an object may lie in its block. */
+static bool is_leaf_where_it_lies(const tsr_heap *heap, tsr_ref object, const layout *l) {
+  return block_map_space_of(&heap->blocks, (uintptr_t)object) != BLOCK_LEAVES ||
+         header_is_leaf(header_load(object)) || layout_is_leaf(l);
+}
+
 /* What is wrong with an object that has `room` bytes up to the end of its place; its size if nothing is. */
 static const char *object_fault(const tsr_heap *heap, tsr_ref object, size_t room, size_t *bytes) {
   uint64_t header = header_load(object);
@@ -201,6 +207,10 @@ static const char *object_fault(const tsr_heap *heap, tsr_ref object, size_t roo
   if (*bytes == 0 || *bytes > room) return "an object lies in its block, or its blocks, as a whole";
   if ((((uintptr_t)object + l->align_offset) & (l->align - 1)) != 0) {
     return "an object has the alignment that its layout promises";
+  }
+  if (!is_leaf_where_it_lies(heap, object, l)) {
+    return "what was allocated TSR_LEAF is so in tsr_post_alloc(), or by its layout: nobody looks "
+           "for references in it";
   }
   if ((gc & GC_ARMED) != 0 && !is_armed_rightly(heap, object)) {
     return "only sealed objects are armed, and under a plan with a write barrier old ones and "
@@ -258,6 +268,7 @@ static void walk_used(struct verifier *v, uint32_t index, enum block_space space
   memset(object_bits_of(v->starts, index), 0, BLOCK_BIT_WORDS * sizeof(uint64_t));
   memset(object_bits_of(v->seen, index), 0, BLOCK_BIT_WORDS * sizeof(uint64_t));
   switch (space) {
+  case BLOCK_LEAVES:
   case BLOCK_ARENA:
   case BLOCK_MOVABLE:
   case BLOCK_SEALED:

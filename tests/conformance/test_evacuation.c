@@ -146,7 +146,7 @@ END_TEST
 
 /* A block with a pinned object stays as it is, with what lives there; later stores into its objects are seen. */
 START_TEST(f23_pinned_objects_keep_their_blocks) {
-  enum { COUNT = 20000, STEP = 10, PINS = 1000 };
+  enum { COUNT = 20000, STEP = 9, PINS = 112 * STEP };
   static uint64_t where[COUNT];
   start_old("64M", COUNT);
   for (size_t i = 0; i < COUNT; i += PINS) {
@@ -219,7 +219,7 @@ START_TEST(f23_a_fragmented_heap_has_room_for_a_large_object) {
     size_t count, dropped; /* one of so many stays, or goes */
     bool stays;
     size_t large_bytes;
-  } rounds[] = {{OBJECTS, 10, true, 10 * MIB}, {180000, 3, false, 6 * MIB}};
+  } rounds[] = {{OBJECTS, 10, true, 10 * MIB}, {180000, 3, false, 11 * MIB / 2}};
   if (_i == 1 && vm_copies() && !vm_is_generational()) return; /* a copy of so much has no room */
   start_old("16M", rounds[_i].count);
   for (size_t i = 0; i < rounds[_i].count; i++) {
