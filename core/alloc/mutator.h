@@ -34,7 +34,7 @@ typedef struct bump_slot {
   tsr_bump_pointer *pair;
   arena *arena;           /* that its buffer is of; NULL: the copy space */
   bool is_default;        /* it serves default placement, from wherever that is served; */
-  bool is_for_leaves;     /* and this one what refers to nothing, from leaf blocks while there are any */
+  bool is_for_leaves;     /* and this one what refers to nothing, from leaf blocks */
   bump_buffer buffer;     /* handed out last, and not retired; empty: none */
   arena_cursor cursor;    /* where the next ones come from, between old objects */
   tsr_bump_pointer aside; /* what the pair holds, while a no-allocation section is open */

@@ -67,7 +67,7 @@ enum block_flag {
   BLOCK_OPENED = 8,   /* sealed pages are open for the collector, in this pause */
   BLOCK_SHRUNK = 16,  /* immortal arena: the end of an object here is free from the next sweep on */
   BLOCK_UNRETIRED = 32, /* arena: has buffers that nobody retires: the next collection walks them */
-  BLOCK_LEAF = 32,      /* large: the object refers to nothing, and is not looked at when it is reached */
+  BLOCK_LEAF = 32,      /* large: it refers to nothing, and is not looked at when it is reached */
   BLOCK_PLACED = 64,    /* arena: compaction leaves its objects where they are, in this pause */
   BLOCK_BORN_ARMED =
       64, /* large: while the object is young and armed, each slot that leads somewhere is noted */
