@@ -227,36 +227,36 @@ static void arena_link(arena *a, uint32_t index) {
 
 /* ---- sweeping ------------------------------------------------------------------------------------------ */
 
-/* The new bits of a block, from the old pair of each word. Whether anything died. */
+/*
+ * The new bits of a block, from the old pair of each word: what died is free, and of free runs that lie side by side the first alone
+ * keeps its bit. That is one for which the next bit before it is an object's, or which is the block's first. All of a word are
+ * found by one addition: carries go from each object up through the positions where nothing begins, to the first where
+ * something does; and on into the next word. Whether anything died.
+ */
 static bool sweep_words(const arena *a, block_bits bits) {
-  uint64_t died = 0;
+  uint64_t died = 0, carry = 1; /* what lies in front of the block passes for an object */
   for (uint32_t i = 0; i < BLOCK_BIT_WORDS; i++) {
     uint64_t starts = bits.starts[i], marks = bits.marks[i];
-    if (a->immortal) {
-      bits.marks[i] = marks & ~starts;
-    } else {
-      bits.starts[i] = starts & marks;
-      bits.marks[i] = starts ^ marks;
-      died |= starts & ~marks;
-    }
+    uint64_t live = a->immortal ? starts : starts & marks;
+    uint64_t begins = starts | marks;
+    /* A gap at the block's beginning belongs to no object. */
+    if (i == 0) begins |= 1;
+    died |= starts & ~live;
+    uint64_t behind = (live << 1) + ~begins;
+    uint64_t first = behind + carry;
+    carry = live >> 63 | (uint64_t)(behind < ~begins) | (uint64_t)(first < behind);
+    bits.starts[i] = live;
+    bits.marks[i] = begins & ~live & first;
   }
   return died != 0;
 }
 
-/* One bit for each free run, where several that lie side by side had one each. The granules that are free come out, and
-   the length of the longest run. */
-static uint32_t sweep_join_runs(const arena *a, uint32_t index, block_bits bits,
-                                uint32_t *longest) {
-  /* A gap at the block's beginning belongs to no object. */
-  if (bits_next(bits, 0) != 0) object_bit_set(bits.marks, 0);
+/* The granules that are free in a block that was swept, and the length of the longest run. */
+static uint32_t sweep_runs(const arena *a, uint32_t index, block_bits bits, uint32_t *longest) {
   uint32_t free_granules = 0;
   free_run run;
   *longest = 0;
   for (uint32_t from = 0; bits_next_run(bits, from, &run); from = run.end) {
-    while (run.end < BLOCK_GRANULES && !bits_is_start(bits, run.end)) {
-      object_bit_clear(bits.marks, run.end);
-      run.end = bits_next(bits, run.end + 1);
-    }
     free_granules += run_length(run);
     uint32_t usable = run_length(run_usable(a, run));
     if (usable > *longest) *longest = usable;
@@ -278,7 +278,7 @@ static void sweep_block(arena *a, uint32_t index) {
   b->sweep = a->sweep;
   b->longest_run = 0; /* it was filed before, in lists that are no more */
   uint32_t longest;
-  uint32_t free_granules = sweep_join_runs(a, index, bits, &longest);
+  uint32_t free_granules = sweep_runs(a, index, bits, &longest);
   a->live_granules += BLOCK_GRANULES - free_granules;
   arena_count_free(a, free_granules);
   runs_file(a, index, longest);
