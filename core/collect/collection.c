@@ -300,6 +300,7 @@ static void collection_measure(tsr_heap *heap, tsr_collection *record) {
   uint64_t end_ns = os_clock_ns();
   record->release_ns = end_ns - traced_ns;
   if (!heap->minor) return;
+  team_note_pace(team, record->trace_ns - sample.roots_ns);
   sample.rest_ns = end_ns - begin_ns - sample.roots_ns;
   nursery_learn(heap, &sample);
 }

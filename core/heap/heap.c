@@ -49,6 +49,7 @@ tsr_status heap_open(tsr_heap *heap, tsr_error *error) {
   if (status != TSR_OK) return status;
   const option_values *values = &heap->options.values;
   heap->verifies = values->verify != 0;
+  nursery_open(heap);
   if (os_page_bytes() > BLOCK_BYTES) {
     return error_set(error, TSR_UNSUPPORTED,
                      "pages of %zu bytes are larger than a block; this version needs pages of at "

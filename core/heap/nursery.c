@@ -4,8 +4,12 @@
 #include "core/heap/nursery.h"
 
 #include "core/heap/heap.h"
+#include "core/os/machine.h"
 
-#define NURSERY_MOST_BYTES        ((size_t)4 << 20)
+/* A share of the processor's cache, between two bounds. */
+#define NURSERY_CACHE_SHARE       4
+#define NURSERY_MOST_BYTES        ((size_t)8 << 20)
+#define NURSERY_LEAST_MOST_BYTES  ((size_t)4 << 20)
 /* Before anything was measured. */
 #define NURSERY_FIRST_BYTES       ((size_t)1 << 20)
 /* Smaller, what a pause takes in any case would be too large a part of it. */
@@ -34,10 +38,20 @@
 /* With stress: after so many collections what survives is promoted at once, and from the next one on the nursery may rest. */
 #define NURSERY_STRESSED          14
 
-uint64_t nursery_bytes_for(double bytes_per_s, double seconds) {
+size_t nursery_most_bytes(size_t cache_bytes) {
+  size_t bytes = cache_bytes / NURSERY_CACHE_SHARE;
+  if (bytes < NURSERY_LEAST_MOST_BYTES) return NURSERY_LEAST_MOST_BYTES;
+  return bytes < NURSERY_MOST_BYTES ? bytes : NURSERY_MOST_BYTES;
+}
+
+void nursery_open(tsr_heap *heap) {
+  heap->nursery.most_bytes = nursery_most_bytes(os_cache_bytes());
+}
+
+uint64_t nursery_bytes_for(double bytes_per_s, double seconds, size_t most_bytes) {
   double bytes = bytes_per_s * seconds;
   if (bytes < (double)NURSERY_LEAST_BYTES) return NURSERY_LEAST_BYTES;
-  return bytes < (double)NURSERY_MOST_BYTES ? (uint64_t)bytes : NURSERY_MOST_BYTES;
+  return bytes < (double)most_bytes ? (uint64_t)bytes : most_bytes;
 }
 
 static size_t nursery_chosen_bytes(const tsr_heap *heap) {
@@ -129,7 +143,7 @@ void nursery_learn(tsr_heap *heap, const nursery_sample *sample) {
   sizing_rate_add(&n->rate, (double)sample->blocks * BLOCK_BYTES, (double)sample->rest_ns * 1e-9);
   double seconds = NURSERY_GOALS * (double)heap->options.values.pause_goal * 1e-9;
   if (seconds < n->roots_s) seconds = n->roots_s;
-  uint64_t bytes = nursery_bytes_for(sizing_rate_bytes_per_s(&n->rate), seconds);
+  uint64_t bytes = nursery_bytes_for(sizing_rate_bytes_per_s(&n->rate), seconds, n->most_bytes);
   os_atomic_store(&n->goal_bytes, (uintptr_t)bytes);
 }
 

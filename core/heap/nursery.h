@@ -3,7 +3,7 @@
  *
  * Such a collection takes time for what survives of what was allocated since the last one, and for what was stored into old
  * objects meanwhile. Both grow with the nursery. So its size is what a collection gets through within a few pause
- * goals, as fast as the last ones were, between two bounds. What the roots take is the same however small the nursery is. Where
+ * goals, as fast as the last ones were, between two bounds, of which the upper one is a share of the processor's cache. What the roots take is the same however small the nursery is. Where
  * they take longer than that, the rest may take as long as they [design: nursery-size].
  *
  * What survives is to survive another collection before it is promoted, for much of it is dead by then. Where nearly all that
@@ -17,6 +17,7 @@
 #include "core/heap/sizing.h"
 
 typedef struct nursery {
+  size_t most_bytes; /* fixed */
   /* Of the collecting thread. */
   sizing_rate rate;      /* of bytes allocated, and what minor collections took but for the roots */
   double roots_s;        /* for which a collection took these, smoothed */
@@ -33,8 +34,13 @@ typedef struct nursery {
   os_atomic_word rests; /* how often it began to rest */
 } nursery;
 
+/* The most that a nursery has, for a cache of that size; 0: it is not known. */
+size_t nursery_most_bytes(size_t cache_bytes);
+
+void nursery_open(tsr_heap *heap);
+
 /* What can be collected in so many seconds. */
-uint64_t nursery_bytes_for(double bytes_per_s, double seconds);
+uint64_t nursery_bytes_for(double bytes_per_s, double seconds, size_t most_bytes);
 
 /* How many blocks may be filled between two collections. Any thread. */
 size_t nursery_blocks(const tsr_heap *heap);

@@ -19,6 +19,9 @@ static inline size_t os_page_round(size_t bytes) {
    CPU quotas of its cgroup allow for (versions 1 and 2, every ancestor; rounded up). At least 1. */
 uint32_t os_processors(void);
 
+/* The largest cache of a processor; 0: the system does not say. */
+size_t os_cache_bytes(void);
+
 /* The memory that this process may use: the least of physical memory, the limits of its cgroups
    (versions 1 and 2, every ancestor) and the address-space limit of the process. */
 uint64_t os_memory_available_bytes(void);

@@ -291,6 +291,16 @@ static uint32_t posix_affinity(void) {
   return online > 0 ? (uint32_t)online : 1;
 }
 
+size_t os_cache_bytes(void) {
+#if defined(_SC_LEVEL2_CACHE_SIZE) && defined(_SC_LEVEL3_CACHE_SIZE)
+  long second = sysconf(_SC_LEVEL2_CACHE_SIZE), third = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  long most = third > second ? third : second;
+  return most > 0 ? (size_t)most : 0;
+#else
+  return 0;
+#endif
+}
+
 uint32_t os_processors(void) {
   uint64_t quota = os_cgroup_limit(OS_CGROUP_PROCESSORS, "");
   uint32_t processors = (uint32_t)posix_least(posix_affinity(), quota);

@@ -149,10 +149,11 @@ static bool custom_is_young_referrer(const tsr_heap *heap, const layout *l, tsr_
   return false;
 }
 
-/* Whether an object may refer to a young one. Any word that looks so counts. */
+/* Whether an object may refer to a young one. Any word that looks so counts, but for those of an object without slots. */
 static bool object_is_young_referrer(const tsr_heap *heap, tsr_ref object) {
   size_t bytes;
   const layout *l = object_walk_layout(heap, object, &bytes);
+  if (layout_is_leaf(l)) return false;
   if (l->kind == TSR_LAYOUT_CUSTOM) return custom_is_young_referrer(heap, l, object);
   const tsr_slot *words = (const tsr_slot *)object;
   for (size_t i = 0; i < bytes / sizeof(tsr_slot); i++) {
@@ -196,6 +197,12 @@ static tsr_ref remembered_large_object(const tsr_heap *heap, uint32_t index) {
   return large_space_object(&heap->spaces->large, first ? index : large_space_head(heap, index));
 }
 
+/* Whether an object refers to nothing, and is never looked at; so it may not be in the log. */
+static bool object_is_large_leaf(const tsr_heap *heap, tsr_ref object) {
+  return block_map_space_of(&heap->blocks, (uintptr_t)object) == BLOCK_LARGE &&
+         large_space_is_leaf(&heap->spaces->large, object);
+}
+
 /* Whether slots of an object are an array's that has bits for them. */
 static bool slots_are_of_large_array(const tsr_heap *heap, tsr_ref object, const tsr_slot *first,
                                      size_t count) {
@@ -236,6 +243,7 @@ static size_t slots_note(tsr_heap *heap, size_t word, uint64_t bits) {
 bool remembered_add_slots(tsr_heap *heap, tsr_ref object, const tsr_slot *first, size_t count,
                           size_t *noted) {
   *noted = 0;
+  if (object_is_large_leaf(heap, object)) return true;
   if (!slots_are_of_large_array(heap, object, first, count)) return false;
   size_t at = object_bit_index(&heap->bits, (uintptr_t)first), end = at + count;
   while (at < end) {

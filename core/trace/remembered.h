@@ -35,8 +35,8 @@ bool remembered_pop_ahead(tsr_heap *heap, tsr_ref *stored);
 /* The heap's logs take over what is in a mutator's. World stopped, or the mutator is about to go. */
 void remembered_take_over(struct tsr_mutator_private *own);
 
-/* Notes slots of a large array, as it stays armed. How many were not noted before comes out. False: it is none, or these are not
-   slots of the array, and nothing is noted. Any thread. Whether a slot is noted. */
+/* Notes slots of a large array, as it stays armed; of a large leaf none. How many were not noted before comes out. False: it is
+   neither, or these are not slots of the array, and nothing is noted. Any thread. Whether a slot is noted. */
 bool remembered_add_slots(tsr_heap *heap, tsr_ref object, const tsr_slot *first, size_t count,
                           size_t *noted);
 bool remembered_has_slot(const tsr_heap *heap, const tsr_slot *slot);

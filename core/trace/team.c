@@ -7,6 +7,10 @@
 
 /* A worker is worth its wake-up for so much that may be live, unless the option says how many there are. */
 #define TEAM_BYTES_PER_WORKER  ((size_t)2 << 20)
+/* But for so many or more what is young is not tried with one. */
+#define TEAM_PACED_WORKERS     8u
+#define TEAM_LEAST_GAIN        1.25
+#define TEAM_PACE_TURNS        32u
 /* The least memory of one queue. */
 #define TEAM_LEAST_QUEUE_BYTES ((size_t)512)
 /* The most that the queues take for the time of a trace, where the heap's maximum leaves so much: enough for a
@@ -176,11 +180,32 @@ static size_t team_fresh_bytes(struct team *team) {
   return team->used_bytes > before ? team->used_bytes - before : 0;
 }
 
+bool team_pace_shares(team_pace *pace) {
+  if (pace->shared_ns == 0) return true;
+  if (pace->alone_ns == 0) return false;
+  bool pays = pace->shared_ns * TEAM_LEAST_GAIN <= pace->alone_ns;
+  return ++pace->turns % TEAM_PACE_TURNS == 0 ? !pays : pays;
+}
+
+void team_pace_note(team_pace *pace, bool is_shared, double ns) {
+  double *known = is_shared ? &pace->shared_ns : &pace->alone_ns;
+  *known = *known == 0 ? ns : sizing_smooth(*known, ns);
+}
+
+void team_note_pace(struct team *team, uint64_t ns) {
+  size_t bytes = team_copied_bytes(team);
+  if (!team->is_paced || bytes < TEAM_BYTES_PER_WORKER / 2) return;
+  team_pace_note(&team->pace, team_is_shared(team), (double)ns / (double)bytes);
+}
+
 static uint32_t team_wanted(struct team *team) {
+  team->is_paced = false;
   if (team->heap->options.values.threads != 0) return team->most;
   const team_history *history = team_history_now(team);
   size_t expected = history->live_bytes + team_fresh_bytes(team) / TEAM_SHARE * history->surviving;
   size_t worthwhile = 1 + expected / TEAM_BYTES_PER_WORKER;
+  team->is_paced = team->of_young && worthwhile > 1 && worthwhile < TEAM_PACED_WORKERS;
+  if (team->is_paced && !team_pace_shares(&team->pace)) return 1;
   return worthwhile < team->most ? (uint32_t)worthwhile : team->most;
 }
 

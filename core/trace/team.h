@@ -34,6 +34,17 @@ typedef struct team_history {
   uint32_t surviving; /* how much of what was fresh it found live, in TEAM_SHARE parts */
 } team_history;
 
+/* How long minor collections take for a byte that they copy, smoothed: with one worker, and with several. 0: not known. */
+typedef struct team_pace {
+  double alone_ns, shared_ns;
+  uint32_t turns; /* how often it was asked */
+} team_pace;
+
+/* Whether the next one is to be shared: where that makes it shorter by a quarter and more. From time to time it is tried the
+   other way. */
+bool team_pace_shares(team_pace *pace);
+void team_pace_note(team_pace *pace, bool is_shared, double ns);
+
 struct team {
   tsr_heap *heap;
   uint32_t most;           /* option threads, or the processors; fixed */
@@ -45,6 +56,8 @@ struct team {
   team_history history[2]; /* collections of everything, and minor ones */
   bool of_young;           /* this one is of the second kind */
   size_t used_bytes;       /* before this one, of what it looks at */
+  team_pace pace;          /* of those for which several workers might be worth their wake-up, */
+  bool is_paced;           /* of which this one is */
 
   os_mutex lock;
   os_condition called; /* a job is there, or the end */
@@ -81,6 +94,8 @@ uint64_t team_cpu_ns(struct team *team);
 size_t team_note_live(struct team *team, size_t live_bytes, size_t left_bytes);
 /* What the workers have copied in this collection. */
 size_t team_copied_bytes(struct team *team);
+/* What a minor collection took for that. */
+void team_note_pace(struct team *team, uint64_t ns);
 /* At its end: gives back what the queues took beyond their share. */
 void team_disperse(struct team *team);
 

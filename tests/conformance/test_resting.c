@@ -72,7 +72,7 @@ static void until_awake(void) {
   tsr_stats before, after = {.minor_collections = 0};
   for (unsigned i = 0; i < 20; i++) {
     before = vm_stats(&vm);
-    vm_garbage(vm.m, rests_are_seen() ? 16 * MIB : MIB);
+    vm_garbage(vm.m, rests_are_seen() ? 32 * MIB : MIB);
     after = vm_stats(&vm);
     if (!rests_are_seen()) return;
     if (after.cycles == before.cycles && after.minor_collections >= before.minor_collections + 3)
@@ -90,7 +90,7 @@ START_TEST(f22_a_nursery_that_is_no_use_rests) {
   until_awake();
   vm_garbage(vm.m, many(2 * MIB));
   tsr_stats awake = vm_stats(&vm);
-  vm_garbage(vm.m, many(24 * MIB));
+  vm_garbage(vm.m, many(48 * MIB));
   tsr_stats after = vm_stats(&vm);
   if (rests_are_seen()) {
     ck_assert_uint_le(resting.minor_collections, before.minor_collections + 2);

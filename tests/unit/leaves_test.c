@@ -357,6 +357,47 @@ START_TEST(a001_09_leaves_are_frozen_with_the_rest) {
 }
 END_TEST
 
+/* It may be armed, for it was scanned before it was known to be one, and a VM may tell of stores into it. The log is given up where
+   everything is collected; what is scanned then is in it no more, but this is not scanned. */
+START_TEST(a001_09_a_large_leaf_is_not_logged) {
+  open_heap(0, "128K");
+  make_table();
+  for (unsigned round = 0; round < 2; round++)
+    ck_assert_int_eq(tsr_collect(f.m, NULL), TSR_OK);
+  tsr_ref leaf = (tsr_ref)(void *)(uintptr_t)element(64);
+  ck_assert_int_eq(kind_at(64), LONG_BYTES);
+  header_set_gc_bits(leaf, GC_ARMED);
+  tsr_slot *word = (tsr_slot *)leaf + 2;
+  tsr_write(f.m, leaf, word, word->word);
+  ck_assert_int_eq(tsr_heap_verify(f.m, NULL), TSR_OK);
+  ck_assert_int_eq(tsr_collect(f.m, NULL), TSR_OK);
+  ck_assert_int_eq(tsr_heap_verify(f.m, NULL), TSR_OK);
+  check(64, element(64));
+  close_heap();
+}
+END_TEST
+
+/* Something young is left by a collection of everything, for it is pinned; and what is old is searched for references to it. */
+START_TEST(a001_09_the_words_of_a_leaf_are_no_references) {
+  open_heap(0, "128K");
+  make_table();
+  for (unsigned round = 0; round < 2; round++)
+    ck_assert_int_eq(tsr_collect(f.m, NULL), TSR_OK);
+  uint64_t *leaf = (uint64_t *)(uintptr_t)element(64);
+  uint64_t *young = make(3);
+  ck_assert_int_eq(kind_at(3), NO_LEAF);
+  leaf[2] = (uint64_t)(uintptr_t)young;
+  ck_assert_int_eq(tsr_pin(f.m, (tsr_ref)(void *)young, NULL), TSR_OK);
+  for (unsigned round = 0; round < 3; round++) {
+    ck_assert_int_eq(tsr_collect(f.m, NULL), TSR_OK);
+    ck_assert_int_eq(tsr_heap_verify(f.m, NULL), TSR_OK);
+    ck_assert_ptr_eq((void *)(uintptr_t)leaf[2], young);
+    if (round == 1) ck_assert_int_eq(tsr_unpin(f.m, (tsr_ref)(void *)young, NULL), TSR_OK);
+  }
+  close_heap();
+}
+END_TEST
+
 /* Who says it to the allocation says it to tsr_post_alloc() too. */
 START_TEST(a001_09_the_verifier_knows_leaf_blocks) {
   tsr_error error;
@@ -381,6 +422,8 @@ int main(void) {
   tcase_add_test(tests, a001_09_sparse_blocks_of_leaves_are_evacuated);
   tcase_add_test(tests, a001_09_leaves_lie_with_others_in_an_emergency);
   tcase_add_test(tests, a001_09_leaves_are_frozen_with_the_rest);
+  tcase_add_test(tests, a001_09_a_large_leaf_is_not_logged);
+  tcase_add_test(tests, a001_09_the_words_of_a_leaf_are_no_references);
   tcase_add_test(tests, a001_09_the_verifier_knows_leaf_blocks);
   suite_add_tcase(suite, tests);
   return unit_run(suite);

@@ -489,10 +489,20 @@ START_TEST(a_heap_that_must_grow_has_room) {
 END_TEST
 
 START_TEST(F24_the_nursery_is_what_the_goal_allows) {
-  ck_assert_uint_eq(nursery_bytes_for(1e9, 0.002), 2000000);
-  ck_assert_uint_eq(nursery_bytes_for(1e9, 0.0001), 512 * KIB);
-  ck_assert_uint_eq(nursery_bytes_for(1e9, 1), 4 * MIB);
-  ck_assert_uint_eq(nursery_bytes_for(0, 1), 512 * KIB);
+  ck_assert_uint_eq(nursery_bytes_for(1e9, 0.002, 4 * MIB), 2000000);
+  ck_assert_uint_eq(nursery_bytes_for(1e9, 0.0001, 4 * MIB), 512 * KIB);
+  ck_assert_uint_eq(nursery_bytes_for(1e9, 1, 4 * MIB), 4 * MIB);
+  ck_assert_uint_eq(nursery_bytes_for(0, 1, 4 * MIB), 512 * KIB);
+}
+END_TEST
+
+/* At most a quarter of the cache, within 4 and 8 MiB. */
+START_TEST(F24_the_nursery_fits_the_cache) {
+  ck_assert_uint_eq(nursery_most_bytes(0), 4 * MIB);
+  ck_assert_uint_eq(nursery_most_bytes(16 * MIB), 4 * MIB);
+  ck_assert_uint_eq(nursery_most_bytes(24 * MIB), 6 * MIB);
+  ck_assert_uint_eq(nursery_most_bytes(32 * MIB), 8 * MIB);
+  ck_assert_uint_eq(nursery_most_bytes(256 * MIB), 8 * MIB);
 }
 END_TEST
 
@@ -506,6 +516,7 @@ START_TEST(F24_roots_make_no_smaller_nursery) {
   static const char *const pinned[][2] = {
       {"heap_max", "64M"}, {"heap_min", "64M"}, {"pause_goal", "500us"}};
   tsr_heap *heap = heap_with("quadcolor", pinned, 3);
+  heap->nursery.most_bytes = 4 * MIB;
   ck_assert_uint_eq(nursery_blocks(heap), 32);
   ck_assert_uint_eq(nursery_filled_blocks(heap, 5), 5);
   learn_ns(heap, 0, 0, 100 * MS); /* nothing was allocated */
@@ -641,6 +652,7 @@ int main(void) {
   tcase_add_loop_test(tests, a_heap_stretches_by_its_room, 0, 2);
   tcase_add_test(tests, a_heap_that_must_grow_has_room);
   tcase_add_test(tests, F24_the_nursery_is_what_the_goal_allows);
+  tcase_add_test(tests, F24_the_nursery_fits_the_cache);
   tcase_add_test(tests, F24_roots_make_no_smaller_nursery);
   tcase_add_test(tests, F24_many_roots_make_large_objects_wait);
   tcase_add_test(tests, F24_a_nursery_that_is_no_use_rests);

@@ -500,6 +500,53 @@ START_TEST(each_kind_of_collection_has_a_past_of_its_own) {
 }
 END_TEST
 
+/* So many answers of the same kind. */
+static void pace_says(team_pace *pace, bool shares, unsigned times) {
+  for (unsigned i = 0; i < times; i++)
+    ck_assert_int_eq(team_pace_shares(pace), shares);
+}
+
+/* Each way is tried once; then what is faster by a quarter, and now and then the other. */
+START_TEST(minor_collections_are_shared_where_that_pays) {
+  team_pace pace = {0};
+  pace_says(&pace, true, 3);
+  team_pace_note(&pace, true, 0.8);
+  pace_says(&pace, false, 3);
+  team_pace_note(&pace, false, 0.99);
+  pace_says(&pace, false, 31);
+  pace_says(&pace, true, 1);
+  team_pace_note(&pace, false, 1.05); /* 1.02 on the average */
+  pace_says(&pace, true, 31);
+  pace_says(&pace, false, 1);
+  team_pace_note(&pace, true, 0.9);
+  pace_says(&pace, false, 31);
+  pace_says(&pace, true, 1);
+}
+END_TEST
+
+static void copy_with(struct team *team, size_t bytes, uint64_t ns) {
+  team->first.targets.live_bytes = bytes;
+  team_note_pace(team, ns);
+}
+
+/* Of what was copied in a collection that several might have shared, unless that was little. */
+START_TEST(the_pace_is_what_a_byte_takes) {
+  tsr_heap *heap = unit_heap("semispace", "64M");
+  struct team *team = heap->team;
+  copy_with(team, 4 << 20, 1 << 20);
+  team->is_paced = true;
+  copy_with(team, 1 << 10, 1 << 20);
+  ck_assert_double_eq(team->pace.alone_ns, 0);
+  copy_with(team, 4 << 20, 1 << 20);
+  ck_assert_double_eq(team->pace.alone_ns, 0.25);
+  copy_with(team, 4 << 20, 3 << 20);
+  ck_assert_double_eq(team->pace.alone_ns, 0.5);
+  ck_assert_double_eq(team->pace.shared_ns, 0);
+  copy_with(team, 0, 0);
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
 START_TEST(a_trace_ends_when_nothing_is_left) {
   unsigned workers = 2 + (unsigned)_i;
   tsr_heap *heap = open_heap("semispace", "64M", workers);
@@ -529,6 +576,8 @@ int main(void) {
   tcase_add_loop_test(tests, the_queues_borrow_no_more_than_there_is, 0, PLANS);
   tcase_add_test(tests, the_queues_leave_what_survivors_may_need);
   tcase_add_test(tests, each_kind_of_collection_has_a_past_of_its_own);
+  tcase_add_test(tests, minor_collections_are_shared_where_that_pays);
+  tcase_add_test(tests, the_pace_is_what_a_byte_takes);
   tcase_add_loop_test(tests, a_trace_ends_when_nothing_is_left, 0, (int)WORKERS_MOST - 1);
   suite_add_tcase(suite, tests);
   return unit_run(suite);
