@@ -103,4 +103,22 @@ static inline void object_bit_clear(uint64_t *bitmap, size_t index) {
   bitmap[index / 64] &= ~((uint64_t)1 << (index % 64));
 }
 
+/* Sets bits in rising order. Those of a word are stored together: one store each would wait for the one before. */
+typedef struct object_bit_writer {
+  uint64_t *bitmap;
+  size_t word;
+  uint64_t bits; /* of that word, to be stored */
+} object_bit_writer;
+
+static inline void object_bits_flush(object_bit_writer *writer) {
+  if (writer->bits != 0) writer->bitmap[writer->word] |= writer->bits;
+  writer->bits = 0;
+}
+
+static inline void object_bits_write(object_bit_writer *writer, size_t index) {
+  if (index / 64 != writer->word) object_bits_flush(writer);
+  writer->word = index / 64;
+  writer->bits |= (uint64_t)1 << (index % 64);
+}
+
 #endif

@@ -130,6 +130,14 @@ OS_ALWAYS_INLINE const layout *layout_of_header(const layout_table *layouts, tsr
   return layout_at(layouts, (uint32_t)index);
 }
 
+/* The size of an object by its trace, if that tells; 0: it does not. */
+OS_ALWAYS_INLINE size_t layout_traced_bytes(const layout_table *layouts, uint64_t header) {
+  const tsr_layout_source *source = &layouts->source;
+  uint64_t index = (header >> source->shift) & source->mask;
+  bool known = index < layout_traced_count(layouts) && !header_has_stored_hash(header);
+  return known ? layout_trace_bytes(layout_traces(layouts)[index]) : 0;
+}
+
 static inline const layout *layout_of(const layout_table *layouts, tsr_ref object) {
   return layout_of_header(layouts, object, header_load(object));
 }

@@ -39,17 +39,24 @@ static inline size_t object_walk_bytes(const tsr_heap *heap, tsr_ref object) {
   return bytes - grown;
 }
 
-/* The same of an object that nothing vouches for and that has not been copied, in a place of `room` bytes, with this
-   first word; 0: there is no such object. */
-static inline size_t object_walk_bytes_by(const tsr_heap *heap, tsr_ref object, uint64_t header,
-                                          size_t room) {
+static inline size_t object_walk_bytes_looked_up(const tsr_heap *heap, tsr_ref object,
+                                                 uint64_t header) {
   const layout *l = layout_of_header(heap->layouts, object, header);
   size_t bytes = l == NULL ? 0 : layout_object_bytes(heap, l, object);
-  if (bytes != 0) bytes += layout_hash_bytes(heap, header);
+  return bytes != 0 ? bytes + layout_hash_bytes(heap, header) : 0;
+}
+
+/* The same of an object that nothing vouches for and that has not been copied, in a place of `room` bytes, with this
+   first word; 0: there is no such object. */
+OS_ALWAYS_INLINE size_t object_walk_bytes_by(const tsr_heap *heap, tsr_ref object, uint64_t header,
+                                             size_t room) {
+  size_t bytes = layout_traced_bytes(heap->layouts, header);
+  if (TSR_UNLIKELY(bytes == 0)) bytes = object_walk_bytes_looked_up(heap, object, header);
   return bytes <= room ? bytes : 0;
 }
 
-static inline size_t object_walk_bytes_within(const tsr_heap *heap, tsr_ref object, size_t room) {
+OS_ALWAYS_INLINE size_t object_walk_bytes_within(const tsr_heap *heap, tsr_ref object,
+                                                 size_t room) {
   return object_walk_bytes_by(heap, object, header_load(object), room);
 }
 

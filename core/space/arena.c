@@ -677,12 +677,14 @@ uintptr_t arena_retire(arena *a, bump_buffer buffer) {
   bool begins = header_load((tsr_ref)at) != 0; /* with an object */
   os_mutex_lock(&a->lock);
   object_bit_clear(bits->starts, object_bit_index(bits, buffer.start));
+  object_bit_writer writer = {.bitmap = bits->starts};
   while (walkable && (at = object_walk_next(at, buffer.end)) < buffer.end) {
-    object_bit_set(bits->starts, object_bit_index(bits, at));
+    object_bits_write(&writer, object_bit_index(bits, at));
     size_t bytes = object_walk_bytes_within(heap, (tsr_ref)at, buffer.end - at);
     walkable = bytes != 0;
     if (walkable) used_end = at += bytes;
   }
+  object_bits_flush(&writer);
   if (walkable) {
     if (!begins || used_end < buffer.end) arena_free(a, used_end, buffer.end);
   } else {
