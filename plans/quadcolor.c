@@ -88,6 +88,7 @@ static void quadcolor_prepare(tsr_heap *heap) {
   } else {
     large_space_promote_all(&heap->spaces->large);
     remembered_forget(heap);
+    if (heap->emergency) spaces_mix_leaves(heap);
     spaces_evacuate(heap, heap->team->active);
   }
 }
@@ -261,6 +262,7 @@ static void still_prepare(tsr_heap *heap) {
     remembered_reach(&heap->team->first);
   } else {
     remembered_forget(heap);
+    if (heap->emergency) spaces_mix_leaves(heap);
   }
 }
 

@@ -392,40 +392,6 @@ static bool arena_fills_gaps(const arena *a, bool for_copies) {
   return !for_copies || !heap_fits_now(a->heap, 2 * nursery_blocks(a->heap), 1);
 }
 
-static uint32_t arena_free_granules_of(const arena *a, uint32_t index) {
-  return BLOCK_GRANULES - (uint32_t)(arena_used_bytes(a, index) / TSR_GRANULE);
-}
-
-/* A swept block leaves its arena. Under the lock. */
-static void arena_unlink(arena *a, uint32_t index) {
-  const block_map *map = &a->heap->blocks;
-  uint32_t *link = &a->first;
-  while (*link != index)
-    link = &block_map_at(map, *link)->next;
-  *link = block_map_at(map, index)->next;
-  os_atomic_store(&a->count, arena_blocks(a) - 1);
-  runs_unfile(a, index);
-  arena_count_taken(a, arena_free_granules_of(a, index));
-}
-
-/* A block of leaves with a long enough run becomes the arena's: where nothing else is left, their gaps are anybody's. Under
-   the lock. */
-static uint32_t arena_take_leaves(arena *a, uint32_t granules) {
-  if (a->id != ARENA_PROMOTED) return BLOCK_NONE;
-  arena *leaves = &a->heap->spaces->arenas[ARENA_LEAVES];
-  os_mutex_lock(&leaves->lock);
-  uint32_t index = runs_find(leaves, granules, UINT32_MAX);
-  while (index == BLOCK_NONE && arena_sweep_one(leaves))
-    index = runs_find(leaves, granules, UINT32_MAX);
-  if (index != BLOCK_NONE) {
-    arena_unlink(leaves, index);
-    arena_take_over(a, index);
-    arena_count_free(a, arena_free_granules_of(a, index));
-  }
-  os_mutex_unlock(&leaves->lock);
-  return index;
-}
-
 /* A block with a free run that is long enough: one with a run worth while, one with any, a new one, and
    only where there is none to be had, and no collection will help, whatever the rest of a sweep and a search
    without bound find. Under the lock. */
@@ -442,7 +408,6 @@ static uint32_t arena_find(arena *a, uint32_t granules, memory_allowance allowan
     if (index == BLOCK_NONE) index = arena_grow(a, allowance, for_copies);
   }
   if (index == BLOCK_NONE) index = runs_find(a, granules, UINT32_MAX);
-  if (index == BLOCK_NONE) index = arena_take_leaves(a, granules);
   bool may_refer = !for_copies && a->id != ARENA_LEAVES;
   if (index != BLOCK_NONE && may_refer) heap_note_born(a->heap, index);
   return index;
@@ -849,6 +814,7 @@ void arena_take_over_all(arena *a, arena *from) {
   while (index != BLOCK_NONE) {
     uint32_t next = block_map_at(&a->heap->blocks, index)->next;
     arena_take_over(a, index);
+    arena_count_free(a, BLOCK_GRANULES - (uint32_t)(arena_used_bytes(a, index) / TSR_GRANULE));
     index = next;
   }
 }

@@ -103,6 +103,11 @@ void spaces_retire_blocks(tsr_heap *heap) {
   arena_retire_blocks(&heap->spaces->arenas[ARENA_PROMOTED]);
 }
 
+void spaces_mix_leaves(tsr_heap *heap) {
+  arena *arenas = heap->spaces->arenas;
+  arena_take_over_all(&arenas[ARENA_PROMOTED], &arenas[ARENA_LEAVES]);
+}
+
 void spaces_look_into_leaves(tsr_heap *heap, tsr_ref leaf) {
   unsigned char *spaces = block_map_spaces(&heap->blocks);
   uint32_t index = block_map_index(&heap->blocks, (uintptr_t)leaf);

@@ -55,8 +55,11 @@ void spaces_clear_marks(tsr_heap *heap);
 /* Sets the start bits of objects in buffers that were abandoned. World stopped. */
 void spaces_retire_blocks(tsr_heap *heap);
 
+/* Before a trace of everything, all swept: leaves lie with other objects from now on, and the gaps between them serve all. */
+void spaces_mix_leaves(tsr_heap *heap);
+
 /* In a pause, of a leaf that has not been reached: whoever reaches an object of its block has to look at it. Until all such are
-   passed by again. */
+   passed by again. A large one is looked at from then on. */
 void spaces_look_into_leaves(tsr_heap *heap, tsr_ref leaf);
 void spaces_pass_by_leaves(tsr_heap *heap);
 

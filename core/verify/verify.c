@@ -209,8 +209,9 @@ static const char *object_fault(const tsr_heap *heap, tsr_ref object, size_t roo
     return "an object has the alignment that its layout promises";
   }
   if (!is_leaf_where_it_lies(heap, object, l)) {
-    return "what was allocated TSR_LEAF is so in tsr_post_alloc(), or by its layout: nobody looks "
-           "for references in it";
+    return "what was allocated TSR_LEAF is so in tsr_post_alloc(), and what was old without slots "
+           "gets "
+           "none: nobody looks for references in it";
   }
   if ((gc & GC_ARMED) != 0 && !is_armed_rightly(heap, object)) {
     return "only sealed objects are armed, and under a plan with a write barrier old ones and "

@@ -141,7 +141,8 @@ enum {
   TSR_PLACEMENT_MASK = 0x0f,
 
   TSR_LEAF = 0x10, /**< holds no references, whatever its layout says: never scanned. To be told to
-                            the allocation and to tsr_post_alloc() alike */
+                            the allocation and to tsr_post_alloc() alike: what only the first was
+                            told may lie where nobody looks for references */
   TSR_CODE = 0x20, /**< holds machine code: has pages of its own, so it never moves;
                             tsr_seal() makes them executable */
   TSR_READ_ONLY =
