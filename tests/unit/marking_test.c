@@ -511,6 +511,24 @@ START_TEST(a001_05_leaves_are_marked_or_not) {
 }
 END_TEST
 
+/* A sealed object that a cycle has looked at is unsealed, and gets the only reference to what the cycle has not come to. */
+START_TEST(a001_05_what_was_unsealed_is_looked_at_again) {
+  scene s = scene_open(forms[_i]);
+  unit_pair *code = new_old(sizeof *code, PAIR, TSR_CODE);
+  store(table(), &table()->slots[1], code);
+  ck_assert_int_eq(tsr_seal(f.m, (tsr_ref)(void *)code, NULL), TSR_OK);
+  wait_for(cycle_ended, &s, "a cycle's end");
+  wait_for(cycle_is_young, &s, "an early cycle");
+  ck_assert(is_marked(code));
+  ck_assert_int_eq(tsr_unseal(f.m, (tsr_ref)(void *)code, NULL), TSR_OK);
+  store(code, &code->first, s.late);
+  store(s.late_holder, &s.late_holder->slots[0], NULL);
+  wait_for(cycle_ended, &s, "a cycle's end");
+  ck_assert_int_eq(tsr_heap_verify(f.m, NULL), TSR_OK);
+  fixture_close();
+}
+END_TEST
+
 /* ---- the verifier ------------------------------------------------------------------------------------------ */
 
 static void verify_finds(const char *rule) {
@@ -554,6 +572,7 @@ int main(void) {
   tcase_add_loop_test(tests, a001_05_every_colour_meets_every_event, 0,
                       (int)(2 * EVENTS * COLOURS));
   tcase_add_loop_test(tests, a001_05_leaves_are_marked_or_not, 0, 4);
+  tcase_add_loop_test(tests, a001_05_what_was_unsealed_is_looked_at_again, 0, 2);
   tcase_add_loop_test(tests, a001_10_each_mutator_has_a_log, 0, 6);
   tcase_add_loop_test(tests, a001_08_no_object_waits_twice, 0, 4);
   tcase_add_test(tests, a001_08_the_verifier_knows_the_log);
