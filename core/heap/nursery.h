@@ -3,8 +3,9 @@
  *
  * Such a collection takes time for what survives of what was allocated since the last one, and for what was stored into old
  * objects meanwhile. Both grow with the nursery. So its size is what a collection gets through within a few pause
- * goals, as fast as the last ones were, between two bounds, of which the upper one is a share of the processor's cache. What the roots take is the same however small the nursery is. Where
- * they take longer than that, the rest may take as long as they [design: nursery-size].
+ * goals, as fast as the last ones were, between two bounds, of which the upper one is a share of the processor's cache.
+ * What the roots take is the same however small the nursery is. Where they take longer than that, the rest may take as long
+ * as they [design: nursery-size].
  *
  * What survives is to survive another collection before it is promoted, for much of it is dead by then. Where nearly all that
  * is young survives, it is promoted at once, and copied once instead of twice [design: ageing]. Where that goes on, the nursery
