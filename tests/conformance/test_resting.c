@@ -67,16 +67,20 @@ static void until_rest(void) {
   if (rests_are_seen()) ck_assert_uint_eq(vm_stats(&vm).nursery_rests, before + 1);
 }
 
-/* Keeps nothing until collections come as often as garbage asks for them, and not one or two in each cycle. */
+/* The minor collections that came as garbage asked for them: a cycle asks for one when it begins and one when it ends. */
+static uint64_t minors_for_garbage(const tsr_stats *from, const tsr_stats *to) {
+  uint64_t minors = to->minor_collections - from->minor_collections;
+  uint64_t for_cycles = 2 * (to->cycles - from->cycles) + 1;
+  return minors > for_cycles ? minors - for_cycles : 0;
+}
+
+/* Keeps nothing until collections come as garbage asks for them. */
 static void until_awake(void) {
-  tsr_stats before, after = {.minor_collections = 0};
   for (unsigned i = 0; i < 20; i++) {
-    before = vm_stats(&vm);
+    tsr_stats before = vm_stats(&vm);
     vm_garbage(vm.m, rests_are_seen() ? 32 * MIB : MIB);
-    after = vm_stats(&vm);
-    if (!rests_are_seen()) return;
-    if (after.cycles == before.cycles && after.minor_collections >= before.minor_collections + 3)
-      return;
+    tsr_stats after = vm_stats(&vm);
+    if (!rests_are_seen() || minors_for_garbage(&before, &after) >= 2) return;
   }
   ck_abort_msg("the nursery rests for ever");
 }
@@ -95,8 +99,7 @@ START_TEST(f22_a_nursery_that_is_no_use_rests) {
   if (rests_are_seen()) {
     ck_assert_uint_le(resting.minor_collections, before.minor_collections + 2);
     ck_assert_uint_eq(after.nursery_rests, before.nursery_rests);
-    ck_assert_uint_eq(after.cycles, awake.cycles);
-    ck_assert_uint_ge(after.minor_collections, awake.minor_collections + 5);
+    ck_assert_uint_ge(minors_for_garbage(&awake, &after), 4);
   }
   check_kept();
   stop();
