@@ -31,6 +31,8 @@
 #define KERNEL_PIECE_ELEMENTS ((size_t)256)
 /* An object that lies so close to the last one is in the cache, or on its way there. */
 #define KERNEL_NEAR_BYTES     ((uintptr_t)256)
+/* How far ahead of what is scanned in order its neighbours are fetched. */
+#define KERNEL_STREAM_BYTES   ((uintptr_t)1024)
 /* What a fetch brings into the cache, at least. */
 #define KERNEL_LINE_BYTES     ((size_t)64)
 /* Roots that are fetched before the one that is visited. */
@@ -318,6 +320,13 @@ OS_ALWAYS_INLINE bool kernel_is_near(const kernel k, const kernel_run *run, uint
 
 OS_ALWAYS_INLINE void kernel_look_at(const kernel k, kernel_run *run, uintptr_t address) {
   run->near = address - kernel_near_before(k);
+}
+
+/* An object is near the last one: what lies beyond it is likely to be next. The processor's own prefetching does not
+   go far enough ahead of a trace. */
+OS_ALWAYS_INLINE void kernel_fetch_beyond(const kernel_run *run, uintptr_t object) {
+  bool goes_up = object >= run->near + KERNEL_NEAR_BYTES;
+  OS_FETCH((const void *)(goes_up ? object + KERNEL_STREAM_BYTES : object - KERNEL_STREAM_BYTES));
 }
 
 /* Visits what a slot refers to, now or when it has been fetched. */
@@ -695,7 +704,9 @@ OS_ALWAYS_INLINE void kernel_drain_objects(const kernel k, kernel_run *run) {
         continue;
       }
       run->in_order = kernel_is_near(k, run, object);
-      if (!run->in_order) {
+      if (run->in_order) {
+        kernel_fetch_beyond(run, object);
+      } else {
         OS_FETCH((const void *)object);
         uintptr_t oldest = kernel_exchange(&ring[next++ % WORKER_OBJECTS], object);
         if (TSR_UNLIKELY(oldest == 0)) {
