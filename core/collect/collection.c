@@ -365,6 +365,7 @@ static void collection_resize(const collection_run_state *run) {
                         .begin_ns = run->begin_ns,
                         .apart_ns = run->apart_ns,
                         .steps_ns = run->steps_ns};
+  if (run->record.swept != 0) pause.since_bytes = marking_since_bytes(heap);
   heap_resize(heap, &pause);
   if (heap->marking != NULL) marking_note_end(heap, &run->record);
 }

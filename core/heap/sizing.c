@@ -402,7 +402,7 @@ uint64_t heap_gap_bytes(const tsr_heap *heap) {
   return form->gap_bytes == NULL ? 0 : form->gap_bytes(heap);
 }
 
-/* The least size of a heap with gaps between old objects: room for the young, which need whole blocks. */
+/* The least size of a heap that holds more than what counts as live: room for the young, which need whole blocks. */
 static uint64_t sizing_least_bytes(const tsr_heap *heap, uint64_t needed_bytes) {
   uint64_t young_bytes =
       (uint64_t)heap_growth_blocks(heap, heap_form(heap), nursery_blocks(heap)) * BLOCK_BYTES +
@@ -413,7 +413,7 @@ static uint64_t sizing_least_bytes(const tsr_heap *heap, uint64_t needed_bytes) 
 void heap_resize(tsr_heap *heap, const sizing_pause *pause) {
   sizing *s = &heap->sizing;
   uint64_t needed_bytes = heap_needed_bytes(heap, 0, 0);
-  uint64_t live_bytes = sizing_without(needed_bytes, heap_gap_bytes(heap));
+  uint64_t live_bytes = sizing_without(needed_bytes, heap_gap_bytes(heap) + pause->since_bytes);
   uint64_t running_ns = sizing_without(pause->begin_ns, s->resumed_ns + pause->steps_ns);
   uint64_t collecting_ns =
       sizing_without(os_clock_ns(), pause->begin_ns + pause->apart_ns) + pause->steps_ns;

@@ -164,8 +164,9 @@ typedef struct sizing_pause {
   bool for_allocation; /* an allocation could not be served without it */
   bool for_external;   /* external memory outgrew its room */
   uint64_t begin_ns;
-  uint64_t apart_ns; /* of the pause until now, what was no collecting: verifying */
-  uint64_t steps_ns; /* what the cycle that ends here took in pauses before */
+  uint64_t apart_ns;    /* of the pause until now, what was no collecting: verifying */
+  uint64_t steps_ns;    /* what the cycle that ends here took in pauses before */
+  uint64_t since_bytes; /* of what is old, what came after it was found out what lives */
 } sizing_pause;
 
 /* Reads the options, and sets the first size. An unknown policy is an error. */
@@ -202,7 +203,8 @@ uint64_t heap_gap_bytes(const tsr_heap *heap);
 
 /* What mutators were given since the last collection. In a pause, before the heap is resized. */
 uint64_t heap_allocated_since(const tsr_heap *heap);
-/* In a pause, once what died is free: learns from this collection, and sets the current size. */
+/* In a pause, once what died is free: learns from this collection, and sets the current size. What came since it was known what
+   lives is not expected to, for it would be given room; but it fits. */
 void heap_resize(tsr_heap *heap, const sizing_pause *pause);
 /* The pause of a resize ends: from now on mutators run, until the next, but for shorter pauses between. */
 void heap_resume_clock(tsr_heap *heap);

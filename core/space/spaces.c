@@ -86,6 +86,16 @@ size_t spaces_finish_release(tsr_heap *heap) {
   return live_bytes;
 }
 
+size_t spaces_since_sweep_bytes(const tsr_heap *heap) {
+  size_t bytes = 0;
+  for (unsigned i = 0; i < ARENAS; i++) {
+    const arena *a = &heap->spaces->arenas[i];
+    size_t taken = arena_blocks(a) * BLOCK_BYTES - arena_free_bytes(a);
+    if (taken > arena_live_bytes(a)) bytes += taken - arena_live_bytes(a);
+  }
+  return bytes;
+}
+
 size_t spaces_release_staying(tsr_heap *heap) {
   spaces_begin_release(heap);
   return spaces_finish_release(heap);

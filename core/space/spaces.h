@@ -45,6 +45,8 @@ size_t spaces_release_staying(tsr_heap *heap);
 /* The same in parts. It begins and ends with the world stopped. */
 void spaces_begin_release(tsr_heap *heap);
 size_t spaces_finish_release(tsr_heap *heap);
+/* Of what lies in arenas, what came after the last sweep had begun. World stopped, everything swept. */
+size_t spaces_since_sweep_bytes(const tsr_heap *heap);
 /* Sweeps what is left of it, or so many blocks; returns how many there were. Any thread. */
 uint32_t spaces_sweep_some(tsr_heap *heap, uint32_t most);
 void spaces_sweep_all(tsr_heap *heap);

@@ -481,6 +481,7 @@ void marking_finish(tsr_heap *heap, tsr_collection *record) {
   weak_forward(heap);
   remembered_purge(heap);
   os_atomic8_store(&heap->marking_is_on, 0);
+  m->remark_allocated = os_atomic_load(&heap->bytes_allocated);
   spaces_begin_release(heap);
   heap->phase = NULL;
   os_atomic8_store(&m->is_swept, 0);
@@ -512,6 +513,12 @@ static bool marking_sweep_stressed(tsr_heap *heap) {
   uint32_t turns = (uint32_t)heap->marking->stress_turns;
   heap->marking->stress_turns *= MARKING_STRESS_GROWTH;
   return spaces_sweep_some(heap, turns) == turns;
+}
+
+uint64_t marking_since_bytes(const tsr_heap *heap) {
+  uint64_t bytes = spaces_since_sweep_bytes(heap);
+  uint64_t given = os_atomic_load(&heap->bytes_allocated) - heap->marking->remark_allocated;
+  return bytes < given ? bytes : given;
 }
 
 /* The verifier knows at once what is free. */

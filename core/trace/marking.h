@@ -34,16 +34,17 @@ struct marking {
   /* When, and how fast. Rooms are blocks that the heap can still take. */
   size_t cycle_room; /* after the last cycle, or collection of everything; 0: before the first */
   size_t begin_room; /* when this cycle began */
-  uint64_t begin_allocated; /* bytes that mutators were given until then, */
-  uint64_t step_allocated;  /* until the last step, */
-  uint64_t last_allocated;  /* and until the last collection. These two are read by any thread */
-  uint64_t spent_cpu_ns;    /* on this cycle, in steps, */
-  uint64_t spent_ns;        /* and by the clock */
-  double speed_up;          /* of steps that are shared: CPU time for time by the clock, smoothed */
-  uint32_t steps_alone;     /* that are one worker's before sharing is tried again */
-  uint32_t step_workers;    /* that took part in the last step */
-  uint64_t stress_turns;    /* with stress: of the kernel in the next step; or blocks to be swept */
-  double ns_per_byte;       /* of what is live, in the last cycle that ended */
+  uint64_t begin_allocated;  /* bytes that mutators were given until then, */
+  uint64_t step_allocated;   /* until the last step, */
+  uint64_t last_allocated;   /* and until the last collection. These two are read by any thread */
+  uint64_t remark_allocated; /* and until the last remark */
+  uint64_t spent_cpu_ns;     /* on this cycle, in steps, */
+  uint64_t spent_ns;         /* and by the clock */
+  double speed_up;       /* of steps that are shared: CPU time for time by the clock, smoothed */
+  uint32_t steps_alone;  /* that are one worker's before sharing is tried again */
+  uint32_t step_workers; /* that took part in the last step */
+  uint64_t stress_turns; /* with stress: of the kernel in the next step; or blocks to be swept */
+  double ns_per_byte;    /* of what is live, in the last cycle that ended */
 };
 
 /* Builds heap->marking where the plan is incremental. */
@@ -88,6 +89,8 @@ void marking_finish(tsr_heap *heap, tsr_collection *record);
 /* Sweeps what is left, for as long as a step may take where the heap has no room; else one block, to learn whether one is left.
    Whether everything is swept; then the bytes of what was old and live at the remark come out. */
 bool marking_sweep_step(tsr_heap *heap, size_t *live_bytes);
+/* When everything is swept: of what lies in arenas, what came after the remark; at most what mutators were given. */
+uint64_t marking_since_bytes(const tsr_heap *heap);
 /* Gives a cycle up, if one is under way: nothing is marked, and everything is swept. */
 void marking_abandon(tsr_heap *heap);
 /* What a cycle left is swept, or a collection of everything has ended, and the heap has its size for the time until the next. */

@@ -232,6 +232,42 @@ START_TEST(a001_08_no_object_waits_twice) {
 }
 END_TEST
 
+/* ---- what is live ------------------------------------------------------------------------------------------ */
+
+#define LIVE_PAIRS 100000u
+
+/* Old objects, and what the heap needs beside them. */
+static size_t needed_bytes(void) {
+  const memory_account *account = &f.heap->account;
+  size_t blocks_bytes = os_atomic_load(&account->by_type[MEMORY_BLOCKS].bytes);
+  return spaces_marked_blocks(f.heap) * BLOCK_BYTES - (size_t)heap_gap_bytes(f.heap) +
+         os_atomic_load(&account->total.bytes) - blocks_bytes;
+}
+
+/* The room for the next cycle is chosen when everything is swept. What was given meanwhile takes of it, and does not count as
+   live. */
+START_TEST(what_comes_during_a_sweep_is_not_live) {
+  fixture_open("0", "0");
+  for (size_t i = 0; i < LIVE_PAIRS; i++) {
+    unit_pair *pair = new_pair();
+    pair->first.word = f.root.word;
+    f.root.word = (uint64_t)(uintptr_t)pair;
+  }
+  while (!heap_is_sweeping(f.heap))
+    new_pair();
+  uint64_t begin = os_atomic_load(&f.heap->bytes_allocated);
+  while (heap_is_sweeping(f.heap))
+    new_pair();
+  uint64_t given = os_atomic_load(&f.heap->bytes_allocated) - begin;
+  size_t live_bytes = os_atomic_load(&f.heap->sizing.live_bytes);
+  ck_assert_uint_ge(given, 8 * BLOCK_BYTES);
+  ck_assert_uint_ge(live_bytes, LIVE_PAIRS * sizeof(unit_pair));
+  ck_assert_uint_le(live_bytes, needed_bytes() - given / 4);
+  ck_assert(heap_fits_now(f.heap, 1, 0));
+  fixture_close();
+}
+END_TEST
+
 #define STORED_MOST (LOG_CHUNK_WORDS + 1)
 
 static size_t stored_by(const tsr_mutator *m) {
@@ -569,6 +605,7 @@ int main(void) {
   TCase *tests = tcase_create("marking");
   tcase_set_timeout(tests, 0);
   tcase_add_test(tests, a001_02_a_bit_for_each_object);
+  tcase_add_test(tests, what_comes_during_a_sweep_is_not_live);
   tcase_add_loop_test(tests, a001_05_every_colour_meets_every_event, 0,
                       (int)(2 * EVENTS * COLOURS));
   tcase_add_loop_test(tests, a001_05_leaves_are_marked_or_not, 0, 4);
