@@ -31,7 +31,7 @@
 #define NURSERY_NO_AGEING         0.75
 #define NURSERY_AGEING            0.5
 /* Collections in a row that find nearly nothing dead, before it rests; and at most, where resting has not been good for much. */
-#define NURSERY_PATIENCE          8
+#define NURSERY_PATIENCE          4
 #define NURSERY_MOST_PATIENCE     256
 /* Of the nursery, at least so much was filled where a collection says something about what it is good for. */
 #define NURSERY_TELLING_SHARE     2

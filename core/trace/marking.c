@@ -26,10 +26,14 @@
 #define MARKING_STEPS_ALONE    15
 /* Of what mutators are given, what grows old at least. */
 #define MARKING_LEAST_GROWTH   (1.0 / 16)
-/* Before anything was measured; and what a cycle is expected to take at least of what the one before was. Of a heap that
-   grows nearly everything is promoted while it is marked, which tells nothing about cycles to come. */
+/* Before anything was measured, of small objects, 64 a turn; and what a cycle is expected to take at least of what the one
+   before was. Of a heap that grows nearly everything is promoted while it is marked, which tells nothing about cycles to
+   come. */
 #define MARKING_NS_PER_BYTE    0.5
+#define MARKING_TURNS_PER_BYTE (1.0 / 2048)
 #define MARKING_FALL           0.9
+/* Of the turns of a cycle, those that tell how long its turns are, as a share. */
+#define MARKING_TELLING_SHARE  16
 /* What is left of a cycle at least, as a share of what it has taken, or was to take; and what it may take more. */
 #define MARKING_LEFT_SHARE     4
 /* Blocks that a mutator sweeps for each that it fills. */
@@ -46,6 +50,7 @@ tsr_status marking_open(tsr_heap *heap, tsr_error *error) {
   struct marking *m = segment_request(&heap->account, MEMORY_INSTANCE, sizeof *m);
   if (m == NULL) return heap_no_memory(heap, error);
   m->ns_per_byte = MARKING_NS_PER_BYTE;
+  m->turns_per_byte = MARKING_TURNS_PER_BYTE;
   m->speed_up = 1;
   heap->marking = m;
   return TSR_OK;
@@ -140,14 +145,23 @@ static size_t marking_room(const tsr_heap *heap) {
   return marking_room_within(heap, limit < chosen ? limit : chosen);
 }
 
+/* It falls slowly. */
+static void marking_learn(double *known, double measured) {
+  double least = *known * MARKING_FALL;
+  *known = measured > least ? measured : least;
+}
+
 void marking_note_end(tsr_heap *heap, const tsr_collection *record) {
   struct marking *m = heap->marking;
-  uint64_t spent_cpu_ns = record->swept != 0 ? m->spent_cpu_ns : record->trace_cpu_ns;
   m->cycle_room = marking_room(heap);
+  double live_bytes = (double)record->live_bytes;
   if (record->live_bytes == 0) return;
-  double measured = (double)spent_cpu_ns / (double)record->live_bytes;
-  double least = m->ns_per_byte * MARKING_FALL;
-  m->ns_per_byte = measured > least ? measured : least;
+  if (record->swept == 0) {
+    marking_learn(&m->ns_per_byte, (double)record->trace_cpu_ns / live_bytes);
+  } else {
+    marking_learn(&m->ns_per_byte, (double)m->spent_cpu_ns / live_bytes);
+    marking_learn(&m->turns_per_byte, (double)m->spent_turns / live_bytes);
+  }
 }
 
 static size_t marking_cycle_room(const tsr_heap *heap) {
@@ -155,10 +169,15 @@ static size_t marking_cycle_room(const tsr_heap *heap) {
   return room != 0 ? room : os_atomic_load(&heap->limit_bytes) >> BLOCK_SHIFT;
 }
 
-/* What it takes to mark all that is there. */
-static double marking_whole_ns(const tsr_heap *heap) {
+double marking_whole_ns(const tsr_heap *heap) {
+  const struct marking *m = heap->marking;
   double bytes = (double)heap->blocks.used_blocks * BLOCK_BYTES - (double)heap_gap_bytes(heap);
-  return bytes > 0 ? bytes * heap->marking->ns_per_byte : 0;
+  if (bytes <= 0) return 0;
+  double ns = bytes * m->ns_per_byte, turns = bytes * m->turns_per_byte;
+  double spent_turns = (double)m->spent_turns;
+  if (!heap_is_marking(heap) || spent_turns * MARKING_TELLING_SHARE <= turns) return ns;
+  double told_ns = turns * (double)m->spent_cpu_ns / spent_turns;
+  return told_ns > ns ? told_ns : ns;
 }
 
 /* Blocks that mutators are given while a cycle runs whose steps all take as long as they may, and which takes somewhat more than
@@ -261,21 +280,19 @@ static double marking_share_ns(const tsr_heap *heap, size_t room, size_t usable_
   return used < usable ? left_ns * used / usable : left_ns;
 }
 
-/* What a step may take that goes on so many times as fast as one worker's: its share, but for a time no more than the goal; where
-   it is late, what the pause, of which so much is over, has not used of the goals that it may then take, and where the heap
-   cannot grow for long enough its share at least. */
-static uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up) {
+uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up) {
   uint64_t goal_ns = heap->options.values.pause_goal;
   size_t room = marking_room(heap);
   size_t end_room = marking_cycle_room(heap) / MARKING_END_SHARE;
   bool is_late = room <= end_room;
   uint64_t late_goals = room <= end_room / 2 ? MARKING_LAST_GOALS : MARKING_LATE_GOALS;
-  uint64_t late_ns = late_goals * goal_ns, least_ns = goal_ns / MARKING_LEAST_SHARE;
+  uint64_t late_ns = (uint64_t)((double)(late_goals * goal_ns) / speed_up);
+  uint64_t least_ns = goal_ns / MARKING_LEAST_SHARE;
   size_t usable_room = is_late ? room : room - end_room;
   uint64_t share_ns = (uint64_t)(marking_share_ns(heap, room, usable_room) / speed_up);
   if (is_late) {
     if (elapsed_ns + least_ns < late_ns) least_ns = late_ns - elapsed_ns;
-    if (marking_can_wait(heap, late_ns)) share_ns = 0;
+    if (marking_can_wait(heap, late_goals * goal_ns)) share_ns = 0;
   } else if (share_ns > goal_ns) {
     share_ns = goal_ns;
   }
@@ -390,6 +407,14 @@ static void marking_end_part(struct worker *worker) {
   worker->deadline_ns = worker->turns_left = WORKER_NEVER;
 }
 
+/* How many turns of the kernel a step was, all workers taken together. */
+static uint64_t marking_turns(struct team *team, const step_bounds *bounds) {
+  uint64_t turns = 0;
+  for (uint32_t i = 0; i < bounds->workers; i++)
+    turns += bounds->turns - team_worker(team, i)->turns_left;
+  return turns;
+}
+
 /* What a part of a cycle has taken. That several workers share a step is worth what they get done: where the graph is narrow,
    or the processors are others', no more than one would. */
 static void marking_count(tsr_heap *heap, uint64_t begin_ns, uint64_t begin_cpu_ns,
@@ -419,6 +444,7 @@ bool marking_step(tsr_heap *heap, uint64_t elapsed_ns) {
   } else {
     marking_step_part(&team->first, &bounds);
   }
+  m->spent_turns += marking_turns(team, &bounds);
   for (uint32_t i = 0; i < team->active; i++)
     marking_end_part(team_worker(team, i));
   marking_gather(heap);
@@ -441,7 +467,7 @@ void marking_begin(tsr_heap *heap) {
   m->begin_room = marking_room(heap);
   m->begin_allocated = os_atomic_load(&heap->bytes_allocated);
   os_atomic64_store_release(&m->step_allocated, m->begin_allocated);
-  m->spent_ns = m->spent_cpu_ns = 0;
+  m->spent_ns = m->spent_cpu_ns = m->spent_turns = 0;
   m->stress_turns = 1;
 }
 

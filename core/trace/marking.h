@@ -40,11 +40,13 @@ struct marking {
   uint64_t remark_allocated; /* and until the last remark */
   uint64_t spent_cpu_ns;     /* on this cycle, in steps, */
   uint64_t spent_ns;         /* and by the clock */
+  uint64_t spent_turns;      /* of the kernel, in its steps */
   double speed_up;       /* of steps that are shared: CPU time for time by the clock, smoothed */
   uint32_t steps_alone;  /* that are one worker's before sharing is tried again */
   uint32_t step_workers; /* that took part in the last step */
   uint64_t stress_turns; /* with stress: of the kernel in the next step; or blocks to be swept */
-  double ns_per_byte;    /* of what is live, in the last cycle that ended */
+  double ns_per_byte;    /* of CPU time, for what is live, in the last cycle that ended; */
+  double turns_per_byte; /* and of the kernel */
 };
 
 /* Builds heap->marking where the plan is incremental. */
@@ -69,6 +71,16 @@ void marking_defer(struct worker *worker, tsr_ref object);
 
 /* In a step: queues some of what is to be scanned, for a worker whose queue is empty. False: there is nothing. */
 bool marking_refill(struct worker *worker);
+
+/* ---- pacing, world stopped --------------------------------------------------------------------------------- */
+
+/* What it takes to mark all that is there: as long as in the last cycle; and for each turn of the kernel as long as in this one, as
+   soon as that can be told, if that is more. */
+double marking_whole_ns(const tsr_heap *heap);
+/* What a step may take that goes on so many times as fast as one worker's: its share, but for a time no more than the goal; where
+   it is late, what the pause, of which so much is over, has not used of the goals that it may then take, all workers taken
+   together, and where the heap cannot grow for long enough its share at least. */
+uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up);
 
 /* ---- cycles, world stopped ---------------------------------------------------------------------------------- */
 

@@ -33,7 +33,7 @@ bool worker_is_out_of_time(struct worker *worker) {
 }
 
 bool worker_has_to_stop(struct worker *worker) {
-  if (worker->turns_left != WORKER_NEVER && --worker->turns_left == 0) worker->is_late = true;
+  if (--worker->turns_left == 0) worker->is_late = true;
   return worker_is_out_of_time(worker);
 }
 

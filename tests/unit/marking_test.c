@@ -232,6 +232,58 @@ START_TEST(a001_08_no_object_waits_twice) {
 }
 END_TEST
 
+/* ---- how fast ---------------------------------------------------------------------------------------------- */
+
+static void assert_near(double value, double expected) {
+  ck_assert_msg(value > 0.99 * expected && value < 1.01 * expected, "%f instead of %f", value,
+                expected);
+}
+
+/* A megabyte, of which the last cycle had a turn for each KiB, and took 1 ns for each byte. In this one turns take twice as
+   long, which is believed after a sixteenth of them; or half as long, which is not. */
+START_TEST(a_cycle_takes_as_long_as_its_turns) {
+  fixture_open("0", "0");
+  new_old(1 << 20, ARRAY, TSR_LARGE);
+  struct marking *m = f.heap->marking;
+  double bytes = (double)f.heap->blocks.used_blocks * BLOCK_BYTES - (double)heap_gap_bytes(f.heap);
+  m->ns_per_byte = 1;
+  m->turns_per_byte = 1.0 / 1024;
+  assert_near(marking_whole_ns(f.heap), bytes);
+  marking_begin(f.heap);
+  m->spent_turns = (uint64_t)(bytes / 1024 / 16) - 1;
+  m->spent_cpu_ns = 2048 * m->spent_turns;
+  assert_near(marking_whole_ns(f.heap), bytes);
+  m->spent_turns += 2;
+  m->spent_cpu_ns = 2048 * m->spent_turns;
+  assert_near(marking_whole_ns(f.heap), 2 * bytes);
+  m->spent_cpu_ns /= 4;
+  assert_near(marking_whole_ns(f.heap), bytes);
+  marking_abandon(f.heap);
+  assert_near(marking_whole_ns(f.heap), bytes);
+  fixture_close();
+}
+END_TEST
+
+/* Two goals, or four where half of what was left is used up, less what the pause has taken. The heap can stretch for much longer. */
+START_TEST(what_is_late_has_goals_for_all_workers_together) {
+  fixture_open("0", "0");
+  new_pair();
+  struct marking *m = f.heap->marking;
+  uint64_t goal_ns = f.heap->options.values.pause_goal;
+  size_t room = heap_blocks_within(f.heap, os_atomic_load(&f.heap->limit_bytes));
+  marking_begin(f.heap);
+  m->cycle_room = 12 * room;
+  ck_assert_uint_eq(marking_budget_ns(f.heap, 0, 1), 2 * goal_ns);
+  ck_assert_uint_eq(marking_budget_ns(f.heap, goal_ns / 2, 1), 2 * goal_ns - goal_ns / 2);
+  ck_assert_uint_eq(marking_budget_ns(f.heap, 0, 2), goal_ns);
+  m->cycle_room = 24 * room;
+  ck_assert_uint_eq(marking_budget_ns(f.heap, 0, 1), 4 * goal_ns);
+  ck_assert_uint_eq(marking_budget_ns(f.heap, goal_ns, 2), goal_ns);
+  marking_abandon(f.heap);
+  fixture_close();
+}
+END_TEST
+
 /* ---- what is live ------------------------------------------------------------------------------------------ */
 
 #define LIVE_PAIRS 100000u
@@ -605,6 +657,8 @@ int main(void) {
   TCase *tests = tcase_create("marking");
   tcase_set_timeout(tests, 0);
   tcase_add_test(tests, a001_02_a_bit_for_each_object);
+  tcase_add_test(tests, a_cycle_takes_as_long_as_its_turns);
+  tcase_add_test(tests, what_is_late_has_goals_for_all_workers_together);
   tcase_add_test(tests, what_comes_during_a_sweep_is_not_live);
   tcase_add_loop_test(tests, a001_05_every_colour_meets_every_event, 0,
                       (int)(2 * EVENTS * COLOURS));

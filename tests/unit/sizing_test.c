@@ -543,16 +543,16 @@ START_TEST(F24_a_nursery_that_is_no_use_rests) {
   static const char *const pinned[][2] = {{"heap_max", "64M"}, {"heap_min", "64M"}};
   tsr_heap *heap = heap_with("quadcolor", pinned, 2);
   size_t whole = nursery_blocks(heap);
-  learn_survived(heap, whole, 90, 7);
+  learn_survived(heap, whole, 90, 3);
   ck_assert(!nursery_may_rest(heap));
   learn_survived(heap, whole, 70, 1); /* some has died */
-  learn_survived(heap, 128, 90, 7);
-  learn_survived(heap, 1, 90, 7); /* which had no time to die */
+  learn_survived(heap, 128, 90, 3);
+  learn_survived(heap, 1, 90, 3); /* which had no time to die */
   ck_assert(!nursery_may_rest(heap));
   nursery_learn(heap, &(nursery_sample){.blocks = 128,
                                         .large_blocks = 129, /* which die young, if ever */
                                         .survived_bytes = 128 * BLOCK_BYTES});
-  learn_survived(heap, 128, 90, 7);
+  learn_survived(heap, 128, 90, 3);
   ck_assert(!nursery_may_rest(heap));
   learn_survived(heap, 128, 90, 1);
   ck_assert(nursery_may_rest(heap));
@@ -564,7 +564,7 @@ END_TEST
 START_TEST(F24_a_nursery_that_has_rested_is_tried) {
   static const char *const pinned[][2] = {{"heap_max", "64M"}, {"heap_min", "64M"}};
   tsr_heap *heap = heap_with("quadcolor", pinned, 2);
-  learn_survived(heap, 128, 90, 8);
+  learn_survived(heap, 128, 90, 4);
   nursery_rest(heap);
   ck_assert(!heap_form(heap)->generational);
   nursery_wake(heap);
@@ -573,7 +573,7 @@ START_TEST(F24_a_nursery_that_has_rested_is_tried) {
   ck_assert(!nursery_may_rest(heap));
   learn_survived(heap, 16, 90, 1);
   ck_assert(nursery_may_rest(heap));
-  for (unsigned patience = 16; patience <= 512; patience *= 2) {
+  for (unsigned patience = 8; patience <= 512; patience *= 2) {
     nursery_rest(heap);
     nursery_wake(heap);
     learn_survived(heap, 16, 50, 1);
@@ -586,7 +586,7 @@ START_TEST(F24_a_nursery_that_has_rested_is_tried) {
   nursery_wake(heap);
   learn_survived(heap, 128, 90, 1);
   learn_survived(heap, 128, 50, 1);
-  learn_survived(heap, 128, 90, 8);
+  learn_survived(heap, 128, 90, 4);
   ck_assert(nursery_may_rest(heap));
   ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
 }
