@@ -19,7 +19,7 @@
 /* Where it is given, of the heap's room at most, for it is copied, and what it leaves grows old. */
 #define NURSERY_GIVEN_SHARE       4
 /* Pause goals that a minor collection may take: of what is younger more survives, and is copied, so smaller nurseries make more
-   work. */
+   work; but not where ageing has ended, for nearly all survives. */
 #define NURSERY_GOALS             3
 
 /* What young large objects may take of the heap's room, where the roots are many. */
@@ -141,7 +141,8 @@ void nursery_learn(tsr_heap *heap, const nursery_sample *sample) {
   if (sample->blocks == 0) return;
   if (!is_stressed) nursery_learn_age(heap, sample);
   sizing_rate_add(&n->rate, (double)sample->blocks * BLOCK_BYTES, (double)sample->rest_ns * 1e-9);
-  double seconds = NURSERY_GOALS * (double)heap->options.values.pause_goal * 1e-9;
+  double goals = n->promotes_at_once ? 1 : NURSERY_GOALS;
+  double seconds = goals * (double)heap->options.values.pause_goal * 1e-9;
   if (seconds < n->roots_s) seconds = n->roots_s;
   uint64_t bytes = nursery_bytes_for(sizing_rate_bytes_per_s(&n->rate), seconds, n->most_bytes);
   os_atomic_store(&n->goal_bytes, (uintptr_t)bytes);

@@ -15,7 +15,8 @@
 #define MARKING_END_SHARE      8
 /* What a mutator may be given between two steps. */
 #define MARKING_STEP_BYTES     ((uint64_t)512 << 10)
-/* Pause goals that a pause may take in which a step is late, and where half of what it had then is used up, too. */
+/* Pause goals that a pause may take in which a step is late; and where half of what it had then is used up, too, and the heap
+   cannot grow for as long as that takes. */
 #define MARKING_LATE_GOALS     2
 #define MARKING_LAST_GOALS     4
 /* Of the pause goal, what a step takes at least; and what one is worth waking others for. */
@@ -280,19 +281,33 @@ static double marking_share_ns(const tsr_heap *heap, size_t room, size_t usable_
   return used < usable ? left_ns * used / usable : left_ns;
 }
 
+/* What is left of a pause, of which so much is over, for a step that is late: of two goals, all workers taken together; or of four
+   where it is about the last, and the heap cannot grow for as long as such steps take. Where it can grow for as long as these
+   take, they are enough: its share counts no more. */
+static uint64_t marking_late_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up,
+                                bool is_last, uint64_t *share_ns) {
+  uint64_t late_ns = MARKING_LATE_GOALS * heap->options.values.pause_goal;
+  bool can_wait = marking_can_wait(heap, late_ns);
+  if (is_last && !can_wait) {
+    late_ns = MARKING_LAST_GOALS * heap->options.values.pause_goal;
+    can_wait = marking_can_wait(heap, late_ns);
+  }
+  if (can_wait) *share_ns = 0;
+  late_ns = (uint64_t)((double)late_ns / speed_up);
+  return late_ns > elapsed_ns ? late_ns - elapsed_ns : 0;
+}
+
 uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up) {
   uint64_t goal_ns = heap->options.values.pause_goal;
+  uint64_t least_ns = goal_ns / MARKING_LEAST_SHARE;
   size_t room = marking_room(heap);
   size_t end_room = marking_cycle_room(heap) / MARKING_END_SHARE;
   bool is_late = room <= end_room;
-  uint64_t late_goals = room <= end_room / 2 ? MARKING_LAST_GOALS : MARKING_LATE_GOALS;
-  uint64_t late_ns = (uint64_t)((double)(late_goals * goal_ns) / speed_up);
-  uint64_t least_ns = goal_ns / MARKING_LEAST_SHARE;
   size_t usable_room = is_late ? room : room - end_room;
   uint64_t share_ns = (uint64_t)(marking_share_ns(heap, room, usable_room) / speed_up);
   if (is_late) {
-    if (elapsed_ns + least_ns < late_ns) least_ns = late_ns - elapsed_ns;
-    if (marking_can_wait(heap, late_goals * goal_ns)) share_ns = 0;
+    uint64_t late_ns = marking_late_ns(heap, elapsed_ns, speed_up, room <= end_room / 2, &share_ns);
+    if (late_ns > least_ns) least_ns = late_ns;
   } else if (share_ns > goal_ns) {
     share_ns = goal_ns;
   }

@@ -539,6 +539,23 @@ static void learn_survived(tsr_heap *heap, size_t blocks, size_t percent, unsign
     nursery_learn(heap, &sample);
 }
 
+/* 64 blocks in 2 ms, of which three quarters survive: one goal of 2 ms is worth as many, and three are when half of it dies. */
+START_TEST(F24_where_all_survives_a_goal_is_enough) {
+  static const char *const pinned[][2] = {
+      {"heap_max", "64M"}, {"heap_min", "64M"}, {"pause_goal", "2ms"}};
+  tsr_heap *heap = heap_with("quadcolor", pinned, 3);
+  heap->nursery.most_bytes = 8 * MIB;
+  nursery_sample sample = {.blocks = 64, .rest_ns = 2 * MS};
+  sample.survived_bytes = 48 * BLOCK_BYTES;
+  nursery_learn(heap, &sample);
+  ck_assert_uint_eq(nursery_blocks(heap), 64);
+  sample.survived_bytes = 31 * BLOCK_BYTES;
+  nursery_learn(heap, &sample);
+  ck_assert_uint_eq(nursery_blocks(heap), 192);
+  ck_assert_int_eq(tsr_heap_destroy(heap, NULL), TSR_OK);
+}
+END_TEST
+
 START_TEST(F24_a_nursery_that_is_no_use_rests) {
   static const char *const pinned[][2] = {{"heap_max", "64M"}, {"heap_min", "64M"}};
   tsr_heap *heap = heap_with("quadcolor", pinned, 2);
@@ -655,6 +672,7 @@ int main(void) {
   tcase_add_test(tests, F24_the_nursery_fits_the_cache);
   tcase_add_test(tests, F24_roots_make_no_smaller_nursery);
   tcase_add_test(tests, F24_many_roots_make_large_objects_wait);
+  tcase_add_test(tests, F24_where_all_survives_a_goal_is_enough);
   tcase_add_test(tests, F24_a_nursery_that_is_no_use_rests);
   tcase_add_test(tests, F24_a_nursery_that_has_rested_is_tried);
   tcase_add_test(tests, F24_a_nursery_of_a_given_size_does_not_rest);
