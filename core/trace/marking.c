@@ -264,8 +264,8 @@ static double marking_left_ns(const tsr_heap *heap) {
 
 /* Whether the heap may grow for as long as it takes to do what is left in steps of so much time each, if mutators are given as
    much between two steps as they were before this one; before the first of a cycle there may have been nothing to do. */
-static bool marking_can_wait(const tsr_heap *heap, uint64_t step_ns) {
-  double steps = 1 + marking_left_ns(heap) / (double)step_ns;
+static bool marking_can_wait(const tsr_heap *heap, double step_ns) {
+  double steps = 1 + marking_left_ns(heap) / step_ns;
   size_t room = marking_room_within(heap, (size_t)heap_stretched_bytes(heap));
   uint64_t given = os_atomic_load(&heap->bytes_allocated) - heap->marking->step_allocated;
   if (given < MARKING_STEP_BYTES || heap->marking->spent_ns == 0) given = MARKING_STEP_BYTES;
@@ -281,20 +281,20 @@ static double marking_share_ns(const tsr_heap *heap, size_t room, size_t usable_
   return used < usable ? left_ns * used / usable : left_ns;
 }
 
-/* What is left of a pause, of which so much is over, for a step that is late: of two goals, all workers taken together; or of four
-   where it is about the last, and the heap cannot grow for as long as such steps take. Where it can grow for as long as these
+/* What is left of a pause, of which so much is over, for a step that is late: of two goals; or, where it is about the last, and the
+   heap cannot grow for as long as such steps take, of four, all workers taken together. Where it can grow for as long as these
    take, they are enough: its share counts no more. */
 static uint64_t marking_late_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up,
                                 bool is_last, uint64_t *share_ns) {
-  uint64_t late_ns = MARKING_LATE_GOALS * heap->options.values.pause_goal;
-  bool can_wait = marking_can_wait(heap, late_ns);
+  double goal_ns = (double)heap->options.values.pause_goal, late_ns = MARKING_LATE_GOALS * goal_ns;
+  bool can_wait = marking_can_wait(heap, late_ns * speed_up);
   if (is_last && !can_wait) {
-    late_ns = MARKING_LAST_GOALS * heap->options.values.pause_goal;
-    can_wait = marking_can_wait(heap, late_ns);
+    double last_ns = MARKING_LAST_GOALS * goal_ns / speed_up;
+    if (last_ns > late_ns) late_ns = last_ns;
+    can_wait = marking_can_wait(heap, late_ns * speed_up);
   }
   if (can_wait) *share_ns = 0;
-  late_ns = (uint64_t)((double)late_ns / speed_up);
-  return late_ns > elapsed_ns ? late_ns - elapsed_ns : 0;
+  return (uint64_t)late_ns > elapsed_ns ? (uint64_t)late_ns - elapsed_ns : 0;
 }
 
 uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up) {

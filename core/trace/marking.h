@@ -78,8 +78,8 @@ bool marking_refill(struct worker *worker);
    soon as that can be told, if that is more. */
 double marking_whole_ns(const tsr_heap *heap);
 /* What a step may take that goes on so many times as fast as one worker's: its share, but for a time no more than the goal; where
-   it is late, what the pause, of which so much is over, has not used of the goals that it may then take, all workers taken
-   together, and where the heap cannot grow for long enough its share at least. */
+   it is late, what the pause, of which so much is over, has not used of the goals that it may then take, and where the heap
+   cannot grow for long enough its share at least. */
 uint64_t marking_budget_ns(const tsr_heap *heap, uint64_t elapsed_ns, double speed_up);
 
 /* ---- cycles, world stopped ---------------------------------------------------------------------------------- */

@@ -264,17 +264,17 @@ START_TEST(a_cycle_takes_as_long_as_its_turns) {
 }
 END_TEST
 
-/* So much is there to be marked that the heap can stretch until it is done in steps of three goals. */
-static void make_work(void) {
+/* So much is there to be marked that the heap can stretch until it is done in steps of so many goals. */
+static void make_work(unsigned goals) {
   size_t most = heap_blocks_within(f.heap, (size_t)heap_stretched_bytes(f.heap));
   double steps = (double)(most - spaces_marked_blocks(f.heap)) * BLOCK_BYTES / (512 << 10) - 1;
-  double ns = 3 * (double)f.heap->options.values.pause_goal * steps;
+  double ns = goals * (double)f.heap->options.values.pause_goal * steps;
   double bytes = (double)f.heap->blocks.used_blocks * BLOCK_BYTES - (double)heap_gap_bytes(f.heap);
   f.heap->marking->ns_per_byte = ns / bytes;
 }
 
-/* Two goals; or four where half of what was left is used up and the heap cannot stretch for as long as it takes in steps of two; less
-   what the pause has taken. */
+/* Two goals; or, where half of what was left is used up and the heap cannot stretch for as long as it takes in steps of two, four of all
+   workers together; less what the pause has taken. */
 START_TEST(what_is_late_has_goals_for_all_workers_together) {
   fixture_open("0", "0");
   new_pair();
@@ -285,12 +285,15 @@ START_TEST(what_is_late_has_goals_for_all_workers_together) {
   m->cycle_room = 12 * room;
   ck_assert_uint_eq(marking_budget_ns(f.heap, 0, 1), 2 * goal_ns);
   ck_assert_uint_eq(marking_budget_ns(f.heap, goal_ns / 2, 1), 2 * goal_ns - goal_ns / 2);
-  ck_assert_uint_eq(marking_budget_ns(f.heap, 0, 2), goal_ns);
+  ck_assert_uint_eq(marking_budget_ns(f.heap, 0, 2), 2 * goal_ns);
   m->cycle_room = 24 * room;
   ck_assert_uint_eq(marking_budget_ns(f.heap, 0, 1), 2 * goal_ns);
-  make_work();
+  make_work(3);
   ck_assert_uint_eq(marking_budget_ns(f.heap, 0, 1), 4 * goal_ns);
-  ck_assert_uint_eq(marking_budget_ns(f.heap, goal_ns, 2), goal_ns);
+  ck_assert_uint_eq(marking_budget_ns(f.heap, goal_ns, 1), 3 * goal_ns);
+  ck_assert_uint_eq(marking_budget_ns(f.heap, 0, 2), 2 * goal_ns);
+  make_work(5);
+  ck_assert_uint_eq(marking_budget_ns(f.heap, 0, 2), 2 * goal_ns);
   marking_abandon(f.heap);
   fixture_close();
 }
