@@ -1,5 +1,5 @@
 /*
- * A001-02, A001-05, A001-08. What marking writes: a start bit for each object, a mark bit for each that is reached, and an entry
+ * A001-02, A001-05, A001-08, A001-13. What marking writes: a start bit for each object, a mark bit for each that is reached, and an entry
  * of the log for each that waits to be scanned; and the colours of old objects, through all that happens to them.
  */
 #include <string.h>
@@ -311,17 +311,22 @@ static size_t needed_bytes(void) {
          os_atomic_load(&account->total.bytes) - blocks_bytes;
 }
 
-/* The room for the next cycle is chosen when everything is swept. What was given meanwhile takes of it, and does not count as
-   live. */
-START_TEST(what_comes_during_a_sweep_is_not_live) {
-  fixture_open("0", "0");
-  for (size_t i = 0; i < LIVE_PAIRS; i++) {
+/* Makes a list of so many pairs, and nothing that lasts from then on. */
+static void until_sweeping(size_t pairs_in_list) {
+  for (size_t i = 0; i < pairs_in_list; i++) {
     unit_pair *pair = new_pair();
     pair->first.word = f.root.word;
     f.root.word = (uint64_t)(uintptr_t)pair;
   }
   while (!heap_is_sweeping(f.heap))
     new_pair();
+}
+
+/* The room for the next cycle is chosen when everything is swept. What was given meanwhile takes of it, and does not count as
+   live. */
+START_TEST(what_comes_during_a_sweep_is_not_live) {
+  fixture_open("0", "0");
+  until_sweeping(LIVE_PAIRS);
   uint64_t begin = os_atomic_load(&f.heap->bytes_allocated);
   while (heap_is_sweeping(f.heap))
     new_pair();
@@ -331,6 +336,51 @@ START_TEST(what_comes_during_a_sweep_is_not_live) {
   ck_assert_uint_ge(live_bytes, LIVE_PAIRS * sizeof(unit_pair));
   ck_assert_uint_le(live_bytes, needed_bytes() - given / 4);
   ck_assert(heap_fits_now(f.heap, 1, 0));
+  fixture_close();
+}
+END_TEST
+
+/* ---- the sweep -------------------------------------------------------------------------------------------- */
+
+#define SWEPT_PAIRS 400000u
+#define SHARES      6u
+
+static size_t unswept_blocks(void) {
+  size_t count = 0;
+  for (unsigned i = 0; i < ARENAS; i++) {
+    uint32_t index = f.heap->spaces->arenas[i].unswept;
+    for (; index != BLOCK_NONE; index = block_map_at(&f.heap->blocks, index)->next)
+      count++;
+  }
+  return count;
+}
+
+static size_t swept_by_share(size_t bytes) {
+  size_t before = unswept_blocks();
+  marking_sweep_share(f.heap, bytes);
+  return before - unswept_blocks();
+}
+
+/* Who takes memory sweeps eight blocks for each block of it, and never more than for 32. Whatever is swept by then, a collection of
+   everything, the verifier and the program find a sound heap. */
+START_TEST(a001_13_a_share_of_a_sweep_is_bounded) {
+  unsigned shares = (unsigned)_i % SHARES;
+  fixture_open("0", "0");
+  until_sweeping(SWEPT_PAIRS);
+  for (unsigned i = 0; i < shares; i++)
+    ck_assert_uint_eq(swept_by_share(1), 8);
+  if (shares > 3) ck_assert_uint_eq(swept_by_share(3 * BLOCK_BYTES), 24);
+  if (shares > 4) ck_assert_uint_eq(swept_by_share(1 << 30), 256);
+  ck_assert_uint_gt(unswept_blocks(), 0);
+  if ((unsigned)_i >= SHARES) ck_assert_int_eq(tsr_collect(f.m, NULL), TSR_OK);
+  ck_assert_int_eq(tsr_heap_verify(f.m, NULL), TSR_OK);
+  ck_assert_uint_eq(unswept_blocks(), 0);
+  size_t count = 0;
+  for (uint64_t word = f.root.word; word != 0; count++)
+    word = ((unit_pair *)(uintptr_t)word)->first.word;
+  ck_assert_uint_eq(count, SWEPT_PAIRS);
+  for (unsigned i = 0; i < SWEPT_PAIRS; i++)
+    new_pair();
   fixture_close();
 }
 END_TEST
@@ -674,6 +724,7 @@ int main(void) {
   tcase_add_test(tests, a001_02_a_bit_for_each_object);
   tcase_add_test(tests, a_cycle_takes_as_long_as_its_turns);
   tcase_add_test(tests, what_is_late_has_goals_for_all_workers_together);
+  tcase_add_loop_test(tests, a001_13_a_share_of_a_sweep_is_bounded, 0, 2 * SHARES);
   tcase_add_test(tests, what_comes_during_a_sweep_is_not_live);
   tcase_add_loop_test(tests, a001_05_every_colour_meets_every_event, 0,
                       (int)(2 * EVENTS * COLOURS));
