@@ -1,5 +1,5 @@
 /*
- * A001-02, A001-05, A001-08, A001-13. What marking writes: a start bit for each object, a mark bit for each that is reached, and an entry
+ * F18, A001-02, A001-05, A001-08, A001-13. What marking writes: a start bit for each object, a mark bit for each that is reached, and an entry
  * of the log for each that waits to be scanned; and the colours of old objects, through all that happens to them.
  */
 #include <string.h>
