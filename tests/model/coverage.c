@@ -22,8 +22,9 @@ enum colour card_colour(const state *s, unsigned o, unsigned f) {
   return x->card[f] ? LIGHT_GRAY : WHITE;
 }
 
+/* Where a nursery may rest the two tables would run into each other. */
 void cover(enum covered event, enum colour colour) {
-  if (removed == RULES) met[current->nursery][event][colour] = true;
+  if (removed == RULES && !current->rests) met[current->nursery][event][colour] = true;
 }
 
 #define EVENT(name, words, nursery, without) {words, {without, nursery}},

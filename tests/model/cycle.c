@@ -38,7 +38,7 @@ static void choose_candidate(state *s, unsigned candidate) {
 }
 
 void begin_cycle(state *s, unsigned candidate) {
-  if (!current->nursery && rule(RULE_LOG_EMPTY_AT_START)) discard_log(s);
+  if (!with_nursery(s) && rule(RULE_LOG_EMPTY_AT_START)) discard_log(s);
   if (current->floating) note_the_dead(s);
   choose_candidate(s, candidate);
   s->phase = MARKING;
@@ -62,7 +62,7 @@ void take_from_queue(state *s, unsigned o) {
   cover(first == 0 ? EVENT_TAKEN : EVENT_TAKEN_REST, colour_of(s, o));
   bool stop_half_way = current->split && first == 0 && fields_of(x) > 1;
   bool before = rule(RULE_ARMED_BEFORE_SCAN);
-  if (!current->nursery && (before ? first == 0 : !stop_half_way)) arm(x);
+  if (!with_nursery(s) && (before ? first == 0 : !stop_half_way)) arm(x);
   x->queued = stop_half_way ? HALF_SCANNED : UNQUEUED;
   for (unsigned f = first; f < fields_of(x); f++) {
     scan_field(s, o, f);
@@ -78,7 +78,7 @@ void rescan_block(state *s, unsigned b) {
     object *x = &s->object[o];
     if (x->space != OLD || !x->marked || x->block != b || x->kind == LEAF) continue;
     cover(EVENT_RESCANNED, colour_of(s, o));
-    if (!current->nursery) arm(x);
+    if (!with_nursery(s)) arm(x);
     scan(s, o);
   }
   if (!rule(RULE_FLAG_CLEARED_FIRST)) s->flagged = others;
@@ -268,8 +268,9 @@ static void sweep_ends(state *s) {
   if (s->unswept == 0 && s->phase == SWEEPING) s->phase = IDLE;
 }
 
+/* After one in a rest the nursery is there again. */
 void remark(state *s, bool evacuates) {
-  if (!current->nursery) read_logs(s);
+  if (!with_nursery(s)) read_logs(s);
   remark_roots(s);
   remark_survivors(s);
   drain(s);
@@ -284,6 +285,7 @@ void remark(state *s, bool evacuates) {
   if (evacuates && s->candidate != 0) evacuate(s);
   drop_candidate(s);
   sweep_ends(s);
+  s->rests = 0;
   if (current->floating) count_the_floating(s);
 }
 

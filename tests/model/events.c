@@ -28,7 +28,8 @@ enum what {
   REMARK,
   SWEEP,
   SWEEP_LARGE,
-  ABORT
+  ABORT,
+  WAKE
 };
 
 /* A successor that is being made: a copy of the state, and what happens to it. */
@@ -81,20 +82,30 @@ static bool may_be_finalizable(const state *s, enum kind kind) {
   return true;
 }
 
+/* Of a kind that is born young, or in a rest old; and of one that is born old in any case. */
+static bool is_born_young(const state *s, unsigned kind) {
+  return with_nursery(s) && living(s, (enum kind)kind) < current->young[kind];
+}
+
+static bool is_born_old(const state *s, unsigned kind) {
+  unsigned most = current->old[kind];
+  if (s->rests && most < current->young[kind]) most = current->young[kind];
+  return living(s, (enum kind)kind) < most;
+}
+
 static void births(const state *s, exploration *e, unsigned m, unsigned r) {
   unsigned o = free_number(s);
   if (o == 0) return;
   for (unsigned kind = 0; kind < KINDS; kind++) {
-    unsigned count = living(s, (enum kind)kind);
     bool in_block = kind != ARRAY && kind != IMMORTAL;
     bool room = !in_block || s->mutator[m].buffer != 0;
     for (unsigned final = 0; final <= may_be_finalizable(s, (enum kind)kind); final++) {
-      if (count < current->young[kind]) {
+      if (is_born_young(s, kind)) {
         step t = begin(s, ALLOC_YOUNG, m, o, r, kind);
         alloc_young(&t.next, m, r, o, (enum kind)kind, final);
         found(e, &t);
       }
-      if (count < current->old[kind] && room) {
+      if (room && is_born_old(s, kind)) {
         step t = begin(s, ALLOC_OLD, m, o, r, kind);
         alloc_old(&t.next, m, r, o, (enum kind)kind, final);
         found(e, &t);
@@ -109,15 +120,16 @@ static bool hands_out_space(const state *s, unsigned b) {
   return swept && !candidate;
 }
 
-static bool births_in_blocks(void) {
+static bool births_in_blocks(const state *s) {
   for (unsigned kind = 0; kind < KINDS; kind++) {
-    if (current->old[kind] && kind != ARRAY && kind != IMMORTAL) return true;
+    bool some = current->old[kind] || (s->rests && current->young[kind]);
+    if (some && kind != ARRAY && kind != IMMORTAL) return true;
   }
   return false;
 }
 
 static void acquisitions(const state *s, exploration *e, unsigned m) {
-  if (!births_in_blocks() || s->mutator[m].buffer != 0) return;
+  if (!births_in_blocks(s) || s->mutator[m].buffer != 0) return;
   bool done = false;
   for (unsigned b = 0; b < BLOCKS; b++) {
     if (!hands_out_space(s, b) || (done && !current->two_blocks)) continue;
@@ -244,16 +256,38 @@ static void mutator_events(const state *s, exploration *e, unsigned m) {
 
 /* ---- collections ---------------------------------------------------------------------------------- */
 
+static bool anything_young(const state *s) {
+  for (unsigned o = 1; o <= current->objects; o++) {
+    if (is_young(s, o)) return true;
+  }
+  return false;
+}
+
+/* The end of a minor collection's pause, behind which the nursery may rest. */
+static void minor_ends(exploration *e, step *t) {
+  found(e, t);
+  if (!current->rests || (anything_young(&t->next) && rule(RULE_RESTS_WITHOUT_YOUNG))) return;
+  t->next.rests = 1;
+  t->what.mutator = 1;
+  found(e, t);
+}
+
+static void wake(const state *s, exploration *e) {
+  step t = begin(s, WAKE, 0, 0, 0, 0);
+  t.next.rests = 0;
+  found(e, &t);
+}
+
 static void one_minor(const state *s, exploration *e, unsigned kept, unsigned b) {
   step t = begin(s, MINOR, 0, kept, b, 0);
   minor_collection(&t.next, kept, b);
-  found(e, &t);
+  minor_ends(e, &t);
   if (s->phase != MARKING) return;
   for (unsigned evacuates = 0; evacuates <= (s->candidate != 0); evacuates++) {
     step last = begin(s, MINOR_REMARK, 0, kept, b, evacuates);
     minor_collection(&last.next, kept, b);
     remark(&last.next, evacuates);
-    found(e, &last);
+    minor_ends(e, &last);
   }
 }
 
@@ -281,7 +315,7 @@ static void beginnings(const state *s, exploration *e) {
 
 static void taking(const state *s, exploration *e) {
   bool queue_empty = true;
-  bool log_first = !current->nursery && rule(RULE_LOG_BEFORE_QUEUE) && !logs_are_empty(s);
+  bool log_first = !with_nursery(s) && rule(RULE_LOG_BEFORE_QUEUE) && !logs_are_empty(s);
   for (unsigned o = 1; o <= current->objects; o++) {
     if (!s->object[o].queued) continue;
     queue_empty = false;
@@ -328,8 +362,8 @@ static void log_reading(const state *s, exploration *e) {
 static void marking(const state *s, exploration *e) {
   taking(s, e);
   walking(s, e);
-  if (!current->nursery) log_reading(s, e);
-  if (!current->nursery || !rule(RULE_REMARK_ONLY_AFTER_MINOR)) {
+  if (!with_nursery(s)) log_reading(s, e);
+  if (!with_nursery(s) || !rule(RULE_REMARK_ONLY_AFTER_MINOR)) {
     step t = begin(s, REMARK, 0, 0, 0, 0);
     remark(&t.next, false);
     found(e, &t);
@@ -377,7 +411,8 @@ static void expand(const packed *p, exploration *e) {
   }
   sweeping(&s, e);
   if (!all_stopped(&s)) return;
-  if (current->nursery) minors(&s, e);
+  if (with_nursery(&s)) minors(&s, e);
+  if (s.rests && !rule(RULE_WAKES_AFTER_REMARK)) wake(&s, e);
   beginnings(&s, e);
   if (s.phase == MARKING) marking(&s, e);
 }
@@ -401,6 +436,7 @@ static void tell_minor(FILE *to, const happening *h, const char *name) {
   fprintf(to, "minor collection, promoting to block %u", h->b);
   if (h->a != 0) fprintf(to, ", the block of %c kept in place", name[h->a]);
   if (h->what == MINOR_REMARK) fprintf(to, "; remark%s", h->c ? " with evacuation" : "");
+  if (h->mutator != 0) fprintf(to, "; the nursery rests");
 }
 
 static void tell_mutator(FILE *to, const happening *h, const char *name) {
@@ -483,6 +519,9 @@ static void tell(FILE *to, const happening *h, const char *name) {
   case SWEEP_LARGE:
     fprintf(to, "array %c is swept", name[h->a]);
     break;
+  case WAKE:
+    fprintf(to, "the nursery wakes");
+    break;
   case ABORT:
     fprintf(to, "the cycle is rolled back");
     break;
@@ -510,7 +549,7 @@ static void show(FILE *to, const packed *p, const char *name) {
   static const char *const phases[] = {"idle", "marking", "sweeping"};
   state s;
   unpack(p, &s);
-  fprintf(to, "%s, roots", phases[s.phase]);
+  fprintf(to, "%s%s, roots", phases[s.phase], s.rests ? ", resting" : "");
   for (unsigned m = 0; m < current->mutators; m++) {
     fprintf(to, "%s", m ? " /" : "");
     for (unsigned r = 0; r < current->roots; r++)

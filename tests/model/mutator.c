@@ -29,7 +29,7 @@ void alloc_old(state *s, unsigned m, unsigned r, unsigned o, enum kind kind, boo
   bool in_block = kind != ARRAY && kind != IMMORTAL;
   if (in_block) x->block = (uint8_t)(mu->buffer - 1);
   if (kind == ARRAY) x->listed = s->phase == SWEEPING && !rule(RULE_LARGE_LIST_DETACHED);
-  if (current->nursery) {
+  if (with_nursery(s)) {
     if ((mu->run_logged || !in_block) && rule(RULE_BORN_OLD_IS_LOGGED))
       append_log(s, o, REMEMBERED);
     if (s->phase == MARKING && rule(RULE_BORN_OLD_IS_MARKED)) x->marked = 1;
@@ -43,7 +43,7 @@ void alloc_old(state *s, unsigned m, unsigned r, unsigned o, enum kind kind, boo
 /* The run that a buffer is gets logged when it is handed out. */
 void acquire_block(state *s, unsigned m, unsigned b) {
   s->mutator[m].buffer = (uint8_t)(b + 1);
-  s->mutator[m].run_logged = current->nursery;
+  s->mutator[m].run_logged = with_nursery(s);
 }
 
 void load(state *s, unsigned m, unsigned r, unsigned o) {

@@ -41,7 +41,8 @@
   X(value, 3)                                                                                      \
   X(gone, 1)
 
-#define STATE_BITS(X) X(phase, 2) X(unswept, 2) X(flagged, 2) X(candidate, 2) X(broken, 4)
+#define STATE_BITS(X)                                                                              \
+  X(phase, 2) X(unswept, 2) X(flagged, 2) X(candidate, 2) X(broken, 4) X(rests, 1)
 
 typedef struct cursor {
   packed *p;

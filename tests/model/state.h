@@ -68,6 +68,7 @@ typedef struct state {
   uint8_t flagged;   /* blocks with marked objects that the queue had no room for */
   uint8_t candidate; /* 0, or the block to be evacuated, plus one */
   uint8_t broken;    /* an enum breakage that an event has met */
+  uint8_t rests;     /* the nursery does: what happens is what happens with nursery=0 */
 } state;
 
 /* What no state may hold but an event finds. */
@@ -112,6 +113,7 @@ typedef struct config {
   bool two_blocks;  /* a minor may promote to either block */
   bool steps;       /* barriers go step by step, logs hold one entry, mutators unbind */
   bool evacuation, pins, kept, finalizers, stacks, seal, abort;
+  bool rests;          /* the nursery may rest */
   bool arrays_at_once; /* a variant: the first minor that reaches an array promotes it */
   uint8_t
       floating; /* the cycle, begun after an object's death, that frees it at the latest; 0: not followed */
@@ -123,6 +125,10 @@ extern const config *current; /* what is being explored */
 
 static inline bool rule(enum rule r) {
   return removed != r && current->without != r + 1;
+}
+
+static inline bool with_nursery(const state *s) {
+  return current->nursery && !s->rests;
 }
 
 /* ---- what events are made of ------------------------------------------------------------------- */
