@@ -22,9 +22,11 @@ enum colour card_colour(const state *s, unsigned o, unsigned f) {
   return x->card[f] ? LIGHT_GRAY : WHITE;
 }
 
-/* Where a nursery may rest the two tables would run into each other. */
+/* Where a nursery may rest the two tables would run into each other; and where children wait what is behind a forward barrier
+   has colours that it has not elsewhere. */
 void cover(enum covered event, enum colour colour) {
-  if (removed == RULES && !current->rests) met[current->nursery][event][colour] = true;
+  if (removed == RULES && !current->rests && !current->ahead)
+    met[current->nursery][event][colour] = true;
 }
 
 #define EVENT(name, words, nursery, without) {words, {without, nursery}},

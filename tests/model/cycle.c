@@ -58,6 +58,7 @@ void begin_cycle(state *s, unsigned candidate) {
  */
 void take_from_queue(state *s, unsigned o) {
   object *x = &s->object[o];
+  take_ahead(s);
   unsigned first = x->queued == HALF_SCANNED ? 1 : 0;
   cover(first == 0 ? EVENT_TAKEN : EVENT_TAKEN_REST, colour_of(s, o));
   bool stop_half_way = current->split && first == 0 && fields_of(x) > 1;
@@ -73,6 +74,7 @@ void take_from_queue(state *s, unsigned o) {
 /* A block whose entries the queue had no room for: everything marked in it is scanned again. */
 void rescan_block(state *s, unsigned b) {
   uint8_t others = (uint8_t)(s->flagged & ~(1u << b));
+  take_ahead(s);
   if (rule(RULE_FLAG_CLEARED_FIRST)) s->flagged = others;
   for (unsigned o = 1; o <= current->objects; o++) {
     object *x = &s->object[o];
@@ -87,6 +89,7 @@ void rescan_block(state *s, unsigned b) {
 /* nursery=0: a logged object that is marked is scanned again, armed first; another just leaves the log. */
 void read_log_entry(state *s, unsigned o) {
   object *x = &s->object[o];
+  take_ahead(s);
   cover(EVENT_LOG_READ, colour_of(s, o));
   if (x->twice) {
     x->twice = 0;
@@ -270,6 +273,7 @@ static void sweep_ends(state *s) {
 
 /* After one in a rest the nursery is there again. */
 void remark(state *s, bool evacuates) {
+  take_ahead(s);
   if (!with_nursery(s)) read_logs(s);
   remark_roots(s);
   remark_survivors(s);
@@ -320,6 +324,7 @@ void sweep_large(state *s, unsigned o) {
 
 /* Before remark a cycle can be rolled back. Bitmaps and lists only: no object is touched, gray stays gray. */
 void abort_cycle(state *s) {
+  take_ahead(s);
   for (unsigned o = 1; o <= current->objects; o++) {
     object *x = &s->object[o];
     if (x->space == OLD) cover(EVENT_ABORTED, colour_of(s, o));

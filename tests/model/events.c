@@ -543,6 +543,7 @@ static void show_object(FILE *to, const state *s, unsigned o, const char *name) 
           x->queued ? " queued" : "", x->pinned ? " pinned" : "", x->sealed ? " sealed" : "",
           condemned(s, o) ? " condemned" : "");
   if (x->final) fprintf(to, x->final == READY ? " ready" : " finalizable");
+  if (x->ahead) fprintf(to, " to be marked");
 }
 
 static void show(FILE *to, const packed *p, const char *name) {

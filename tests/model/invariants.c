@@ -13,6 +13,7 @@ static const char *const breakages[] = {
     [LOG_NAMES_OLD_PLACE] = "a log names the old place of a moved object",
     [TABLE_NAMES_OLD_PLACE] = "the table of finalizers names the old place of a moved object",
     [FREED_RECORDED] = "a recorded slot lies in a freed object",
+    [FREED_AHEAD] = "what waits behind a forward barrier was freed",
     [KEPT_WEAKLY] = "a minor kept a young object that only weak slots refer to",
 };
 
@@ -101,6 +102,7 @@ static const char *broken_black(const state *s, unsigned o) {
   for (unsigned f = 0; f < fields_of(x); f++) {
     bool hidden = is_old(s, x->field[f]) && !s->object[x->field[f]].marked;
     if (!hidden || is_weak_slot(x, f) || x->kind == EPHEMERON) continue;
+    if (s->object[x->field[f]].ahead) continue;
     if (!will_be_scanned(s, o, f) && !is_being_logged(s, o))
       return "a black object hides an unmarked one";
   }

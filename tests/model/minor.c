@@ -259,6 +259,7 @@ static void check_reached(minor *c) {
 /* `kept`: an object whose block has to stay where it is, or 0. `block`: where promoted objects go. */
 void minor_collection(state *s, unsigned kept, unsigned block) {
   minor c = {.s = s};
+  take_ahead(s);
   for (unsigned o = 1; o <= current->objects; o++) {
     if (is_young(s, o)) c.young |= (uint8_t)(1u << o);
   }

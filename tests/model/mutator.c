@@ -19,7 +19,8 @@ void alloc_young(state *s, unsigned m, unsigned r, unsigned o, enum kind kind, b
 
 /*
  * In front of a nursery: gray; the run that it lies in is logged, and so is it; marked too if marking is under way.
- * nursery=0: light-gray and unlogged, but an array and an object behind the forward barrier are armed.
+ * nursery=0: light-gray and unlogged, but an array and an object behind the forward barrier are armed; the latter is
+ * not where children wait.
  */
 void alloc_old(state *s, unsigned m, unsigned r, unsigned o, enum kind kind, bool finalizable) {
   mutator *mu = &s->mutator[m];
@@ -34,7 +35,7 @@ void alloc_old(state *s, unsigned m, unsigned r, unsigned o, enum kind kind, boo
       append_log(s, o, REMEMBERED);
     if (s->phase == MARKING && rule(RULE_BORN_OLD_IS_MARKED)) x->marked = 1;
   } else {
-    x->armed = kind == ARRAY || kind == FORWARD;
+    x->armed = kind == ARRAY || (kind == FORWARD && !current->ahead);
   }
   set_root(s, m, r, o);
   cover(EVENT_BORN, colour_of(s, o));
@@ -59,13 +60,26 @@ static void barrier_of_array(state *s, unsigned o, unsigned f) {
   if (*card == 0 && rule(RULE_CARD_IS_LOGGED)) *card = 1;
 }
 
+/* Lets the child of a marked object wait until the next pause. False: there is no room. */
+static bool wait_ahead(state *s, unsigned v) {
+  unsigned waiting = 0;
+  if (!is_old(s, v) || s->object[v].marked || s->object[v].ahead) return true;
+  for (unsigned o = 1; o <= current->objects; o++)
+    waiting += s->object[o].ahead;
+  if (waiting == current->ahead) return !rule(RULE_FULL_AHEAD_LOGS);
+  s->object[v].ahead = 1;
+  return true;
+}
+
 /* The forward barrier marks the new child of a marked object. In front of a nursery a young child is remembered. */
 static void barrier_forward(state *s, unsigned m, unsigned o, unsigned v) {
   object *x = &s->object[o];
   cover(EVENT_WRITTEN_FORWARD, colour_of(s, o));
   if (!x->armed) return;
-  if (s->phase == MARKING && x->marked && rule(RULE_FORWARD_MARKS_CHILD)) reach(s, v);
-  if (!is_young(s, v)) return;
+  bool marks = s->phase == MARKING && x->marked && rule(RULE_FORWARD_MARKS_CHILD);
+  bool waits = marks && current->ahead;
+  if (marks && !waits) reach(s, v);
+  if (!is_young(s, v) && (!waits || wait_ahead(s, v))) return;
   x->armed = 0;
   append_log(s, o, (enum logged)(LOG_OF_0 + m));
 }

@@ -24,7 +24,8 @@
   X(card[1], 2)                                                                                    \
   X(recorded[0], 1)                                                                                \
   X(recorded[1], 1)                                                                                \
-  X(dead, 3)
+  X(dead, 3)                                                                                       \
+  X(ahead, 1)
 
 #define MUTATOR_BITS(X)                                                                            \
   X(root[0], 3)                                                                                    \

@@ -86,6 +86,7 @@ void free_object(state *s, unsigned o) {
   if (x->card[0] || x->card[1]) break_with(s, FREED_CARD);
   if (x->final != NO_FINALIZER) break_with(s, FREED_FINALIZER);
   if (x->pinned) break_with(s, FREED_PINNED);
+  if (x->ahead) break_with(s, FREED_AHEAD);
   if (x->recorded[0] || x->recorded[1]) break_with(s, FREED_RECORDED);
   memset(x, 0, sizeof *x);
 }
@@ -143,6 +144,15 @@ void scan_field(state *s, unsigned o, unsigned f) {
 void scan(state *s, unsigned o) {
   for (unsigned f = 0; f < fields_of(&s->object[o]); f++)
     scan_field(s, o, f);
+}
+
+void take_ahead(state *s) {
+  for (unsigned o = 1; o <= current->objects; o++) {
+    object *x = &s->object[o];
+    if (!x->ahead) continue;
+    x->ahead = 0;
+    if (s->phase == MARKING && rule(RULE_AHEAD_IS_MARKED)) reach(s, o);
+  }
 }
 
 /* ---- what the program can still get at ------------------------------------------------------- */

@@ -39,6 +39,7 @@ enum { UNSEEN, DEAD_AT_START, SURVIVED_ONE, SURVIVED_TWO, SURVIVED_THREE }; /* c
 typedef struct object {
   uint8_t space, kind, age;
   uint8_t marked, armed;
+  uint8_t ahead;      /* waits behind a forward barrier, to be marked */
   uint8_t log, twice; /* twice: in a second log, or in one twice */
   uint8_t queued;
   uint8_t block;
@@ -83,7 +84,8 @@ enum breakage {
   LOG_NAMES_OLD_PLACE,
   TABLE_NAMES_OLD_PLACE,
   FREED_RECORDED,
-  KEPT_WEAKLY
+  KEPT_WEAKLY,
+  FREED_AHEAD
 };
 
 /* ---- rules ----------------------------------------------------------------------------------- */
@@ -113,7 +115,9 @@ typedef struct config {
   bool two_blocks;  /* a minor may promote to either block */
   bool steps;       /* barriers go step by step, logs hold one entry, mutators unbind */
   bool evacuation, pins, kept, finalizers, stacks, seal, abort;
-  bool rests;          /* the nursery may rest */
+  bool rests; /* the nursery may rest */
+  uint8_t
+      ahead; /* a variant: so many may wait behind forward barriers; 0: they are marked at once */
   bool arrays_at_once; /* a variant: the first minor that reaches an array promotes it */
   uint8_t
       floating; /* the cycle, begun after an object's death, that frees it at the latest; 0: not followed */
@@ -149,6 +153,7 @@ void free_object(state *s, unsigned o);
 void reach(state *s, unsigned o); /* reached by the tracer */
 void scan_field(state *s, unsigned o, unsigned f);
 void scan(state *s, unsigned o); /* all fields */
+void take_ahead(state *s); /* at the beginning of a pause: what waits behind forward barriers */
 void retire_buffers(state *s);
 void break_with(state *s, enum breakage b);
 
