@@ -240,13 +240,17 @@ static void assert_near(double value, double expected) {
                 expected);
 }
 
+static double bytes_to_mark(void) {
+  return (double)f.heap->blocks.used_blocks * BLOCK_BYTES - (double)heap_gap_bytes(f.heap);
+}
+
 /* A megabyte, of which the last cycle had a turn for each KiB, and took 1 ns for each byte. In this one turns take twice as
    long, which is believed after a sixteenth of them; or half as long, which is not. */
 START_TEST(a_cycle_takes_as_long_as_its_turns) {
   fixture_open("0", "0");
   new_old(1 << 20, ARRAY, TSR_LARGE);
   struct marking *m = f.heap->marking;
-  double bytes = (double)f.heap->blocks.used_blocks * BLOCK_BYTES - (double)heap_gap_bytes(f.heap);
+  double bytes = bytes_to_mark();
   m->ns_per_byte = 1;
   m->turns_per_byte = 1.0 / 1024;
   assert_near(marking_whole_ns(f.heap), bytes);
@@ -270,12 +274,12 @@ static void make_work(unsigned goals) {
   size_t most = heap_blocks_within(f.heap, (size_t)heap_stretched_bytes(f.heap));
   double steps = (double)(most - spaces_marked_blocks(f.heap)) * BLOCK_BYTES / (512 << 10) - 1;
   double ns = goals * (double)f.heap->options.values.pause_goal * steps;
-  double bytes = (double)f.heap->blocks.used_blocks * BLOCK_BYTES - (double)heap_gap_bytes(f.heap);
+  double bytes = bytes_to_mark();
   f.heap->marking->ns_per_byte = ns / bytes;
 }
 
-/* Two goals; or, where half of what was left is used up and the heap cannot stretch for as long as it takes in steps of two, four of all
-   workers together; less what the pause has taken. */
+/* Two goals; or, where half of what was left is used up and the heap cannot stretch for as long as it takes in steps of two, four
+   of all workers together; less what the pause has taken. */
 START_TEST(what_is_late_has_goals_for_all_workers_together) {
   fixture_open("0", "0");
   new_pair();
